@@ -1,0 +1,1 @@
+"""The built-in generator back ends, one file each; installed as sio_data.generators and found by entry point."""

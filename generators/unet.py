@@ -1,0 +1,97 @@
+"""Back end `unet`: the class-conditional U-Net that `sio-data fit` trains."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from huggingface_hub import metadata_load
+
+from sio_data.device import pick_device
+from sio_data.errors import InputError, UnknownNameError
+from sio_data.files import read_json, sha256_file, sha256_json
+from sio_data.fitting import require_fitted
+from sio_data.fitting.pipeline import (
+    DEFAULT_GUIDANCE,
+    DEFAULT_STEPS,
+    ClassConditionalPipeline,
+    load_pipeline,
+    read_class_map,
+    to_uint8,
+)
+from sio_data.recipe import Option
+
+_WEIGHT_FILES = ("model_index.json", "scheduler/*.json", "unet/*.json", "unet/*.safetensors")
+
+
+class UNetGenerator:
+    """Draw images with a U-Net folder; see `sio_data.generator.Generator`.
+
+    Sampling options: `steps` (of DDIM, default 20) and `guidance` (classifier-free, 1 = none, default 1).
+
+    Args:
+        weights: A folder that `sio-data fit` made.
+        image_size: None, or the size that the U-Net was trained for.
+        sampling: Options as text.
+        device: Where to run; None means the best device at hand.
+
+    Raises:
+        InputError: The folder is no such generator, or the size or an option cannot be had.
+    """
+
+    citation = ""
+
+    def __init__(
+        self,
+        weights: str,
+        *,
+        image_size: int | None = None,
+        sampling: Mapping[str, str] | None = None,
+        device: str | None = None,
+    ) -> None:
+        self._folder = Path(weights)
+        if not self._folder.is_dir():
+            raise InputError(f"weights {weights!r}: no such folder. Train a generator with: sio-data fit.")
+        require_fitted(self._folder)
+        self._device = pick_device(device)
+        self.class_names = tuple(read_class_map(self._folder).values())
+        self.image_size = int(read_json(self._folder / "unet" / "config.json").get("sample_size", 0))
+        if image_size not in (None, self.image_size):
+            raise InputError(
+                f"generator {weights!r} makes images of {self.image_size} pixels, not {image_size}. "
+                f"Train one with: sio-data fit --image-size {image_size}."
+            )
+        self.sampling = _parse_options(sampling or {})
+        self.revision = _hash_weights(self._folder)
+        card = self._folder / "README.md"
+        self.licence = str((metadata_load(card) or {}).get("license", "unknown")) if card.is_file() else "unknown"
+
+    @cached_property
+    def _pipeline(self) -> ClassConditionalPipeline:
+        return load_pipeline(self._folder, self._device)
+
+    def sample(self, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+        """Make one image for each label; see `sio_data.generator.Generator.sample`."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        steps, guidance = int(self.sampling["steps"]), float(self.sampling["guidance"])
+        return to_uint8(self._pipeline.denoise(labels, generators, steps, guidance))
+
+
+def _parse_options(given: Mapping[str, str]) -> dict[str, Option]:
+    options: dict[str, Option] = {"steps": DEFAULT_STEPS, "guidance": DEFAULT_GUIDANCE}
+    for name, text in given.items():
+        if name not in options:
+            raise UnknownNameError("sampling option of unet", name, options)
+        try:
+            value = int(text) if name == "steps" else float(text)
+        except ValueError as error:
+            raise InputError(f"sampling option {name}={text!r} is not a number.") from error
+        if not (1 <= value <= 1000 if name == "steps" else 0 <= value <= 100):
+            raise InputError(f"sampling option {name}={text} is out of range (steps 1 to 1000, guidance 0 to 100).")
+        options[name] = value
+    return options
+
+
+def _hash_weights(folder: Path) -> str:
+    files = sorted(path for pattern in _WEIGHT_FILES for path in folder.glob(pattern))
+    return sha256_json({path.relative_to(folder).as_posix(): sha256_file(path) for path in files})

@@ -1,0 +1,70 @@
+"""Make, host and train on synthetic in-distribution images for out-of-distribution detection (SIO).
+
+Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `train`, `evaluate` and
+`quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and `Classifier` serve one's own training loop;
+`sio_data.detection` holds the detectors. Names are imported when they are first used, so that `import sio_data` is
+instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sio_data.version import __version__
+
+if TYPE_CHECKING:
+    from sio_data.demo import quickstart
+    from sio_data.detection.evaluation import evaluate
+    from sio_data.errors import SioDataError
+    from sio_data.fitting import fit
+    from sio_data.generation import generate
+    from sio_data.image_set import ImageSet
+    from sio_data.mixing import MixedBatches
+    from sio_data.recipe import Recipe
+    from sio_data.sets import open_set
+    from sio_data.sources import load_source
+    from sio_data.training import train
+    from sio_data.training.checkpoint import Classifier
+    from sio_data.training.objective import sio_loss
+
+_HOMES = {
+    "Classifier": "sio_data.training.checkpoint",
+    "ImageSet": "sio_data.image_set",
+    "MixedBatches": "sio_data.mixing",
+    "Recipe": "sio_data.recipe",
+    "SioDataError": "sio_data.errors",
+    "evaluate": "sio_data.detection.evaluation",
+    "fit": "sio_data.fitting",
+    "generate": "sio_data.generation",
+    "load_source": "sio_data.sources",
+    "open_set": "sio_data.sets",
+    "quickstart": "sio_data.demo",
+    "sio_loss": "sio_data.training.objective",
+    "train": "sio_data.training",
+}
+
+__all__ = [
+    "Classifier",
+    "ImageSet",
+    "MixedBatches",
+    "Recipe",
+    "SioDataError",
+    "__version__",
+    "evaluate",
+    "fit",
+    "generate",
+    "load_source",
+    "open_set",
+    "quickstart",
+    "sio_loss",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

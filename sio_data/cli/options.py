@@ -1,0 +1,45 @@
+"""Options that several commands share, and the reading of lists."""
+
+from typing import Annotated
+
+import typer
+
+from sio_data.errors import InputError
+
+SOURCE_HELP = "digits, digits-unknown, textures, path/to/folder, path/to/folder#split or hub:owner/name@revision#split."
+
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, …", show_default="cuda where there is one", metavar="NAME")
+]
+ImageSize = Annotated[
+    int | None, typer.Option(help="Resize images to this many pixels.", show_default="their size", metavar="PIXELS")
+]
+
+
+def read_numbers(text: str | None, option: str) -> list[int] | None:
+    """Read whole numbers with commas between them.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not a list of whole numbers like 1,2,3.") from error
+
+
+def read_pairs(texts: list[str], option: str) -> dict[str, str]:
+    """Read `key=value` texts.
+
+    Raises:
+        InputError: One is something else, or a key comes twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key or key in pairs:
+            raise InputError(f"{option} {text!r} is not of the form KEY=VALUE, or comes twice.")
+        pairs[key] = value
+    return pairs

@@ -1,0 +1,36 @@
+"""The command line that repeats a call: what cards and reports quote."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+
+def command_line(command: str, positional: Sequence[str] = (), /, **options: object) -> str:
+    """Write a call as the `sio-data` command that repeats it.
+
+    Args:
+        command: Name of the command.
+        positional: Its arguments.
+        **options: Its options. None is left out; a sequence of numbers is joined by commas; other sequences and the
+            `key=value` pairs of a mapping repeat the option.
+    """
+    words = ["sio-data", command, *positional]
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        words += [word for text in _texts(value) for word in (flag, text)]
+    return shlex.join(words)
+
+
+def _texts(value: object) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [f"{key}={item}" for key, item in value.items()]
+    if isinstance(value, list | tuple):
+        numbers = all(isinstance(item, int) for item in value)
+        return [",".join(map(str, value))] if numbers else [str(item) for item in value]
+    return [str(value)]
+
+
+def changed(values: dict[str, object], defaults: dict[str, object]) -> dict[str, object]:
+    """Give the values that are not the defaults."""
+    return {name: value for name, value in values.items() if value != defaults.get(name)}

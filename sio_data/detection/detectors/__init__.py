@@ -1,0 +1,36 @@
+"""The detectors by name."""
+
+import dataclasses
+from typing import Any
+
+from sio_data.detection.detectors.base import Detector
+from sio_data.detection.detectors.knn import KNN
+from sio_data.detection.detectors.logits import EBO, MLS, MSP
+from sio_data.detection.detectors.vim import ViM
+from sio_data.errors import InputError, UnknownNameError
+
+DETECTORS: dict[str, type[Detector]] = {"msp": MSP, "mls": MLS, "ebo": EBO, "knn": KNN, "vim": ViM}
+
+
+def create(name: str, **parameters: Any) -> Detector:
+    """Make a detector.
+
+    Args:
+        name: One of `DETECTORS`.
+        **parameters: Its parameters; see its class.
+
+    Raises:
+        UnknownNameError: There is no such detector, or it has no such parameter.
+        InputError: A value is out of range.
+    """
+    if name not in DETECTORS:
+        raise UnknownNameError("detector", name, DETECTORS)
+    kind = DETECTORS[name]
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for parameter in parameters:
+        if parameter not in known:
+            raise UnknownNameError(f"parameter of {name}", parameter, known)
+    try:
+        return kind(**parameters)
+    except TypeError as error:
+        raise InputError(f"{name}: a parameter has the wrong type ({parameters}).") from error

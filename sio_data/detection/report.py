@@ -1,0 +1,148 @@
+"""The report: one HTML file that holds everything it shows and asks no host for anything."""
+
+import base64
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sio_data.detection.charts import histogram, roc
+from sio_data.detection.metrics import roc_points
+from sio_data.detection.results import Results, Spread
+from sio_data.errors import InputError
+from sio_data.files import read_json
+from sio_data.manifest import MANIFEST, Manifest
+from sio_data.rendering import render_html
+from sio_data.sets import PREVIEW
+from sio_data.training import RECORD
+
+if TYPE_CHECKING:
+    from sio_data.detection.evaluation import Evaluation
+
+_TABLES = {"auroc": ("AUROC", 1), "fpr95": ("FPR95", -1)}
+
+
+def render_report(evaluation: "Evaluation") -> str:
+    """Render the report of an evaluation as HTML."""
+    results = evaluation.results
+    records = [_read_record(Path(run.folder)) for run in results.runs]
+    synthetic = list(dict.fromkeys(name for one in records if (name := one.get("settings", {}).get("synthetic"))))
+    return render_html(
+        "sio_data.detection",
+        "report.html.jinja",
+        results=results,
+        tables=[_table(results, metric) for metric in _TABLES],
+        accuracy=_cells([results.accuracy(name) for name in results.checkpoints], better=1),
+        headline=_headline(results),
+        panels=[_panels(evaluation, one) for one in results.ood],
+        previews=[(name, image) for name in synthetic if (image := _preview(Path(name)))],
+        commands=_commands(records, synthetic, results),
+        settings=_settings(records, results),
+    )
+
+
+def _cells(spreads: list[Spread], better: int) -> list[dict[str, Any]]:
+    return [_cell(spread, spreads[0], better) for spread in spreads]
+
+
+def _cell(value: Spread, reference: Spread, better: int) -> dict[str, Any]:
+    """Describe a table cell, in percent; the difference is marked as better or worse."""
+    difference = 100 * (value.mean - reference.mean)
+    rounded = round(difference, 2)
+    return {
+        "mean": f"{100 * value.mean:.2f}",
+        "std": f"{100 * value.std:.2f}" if value.runs > 1 else "",
+        "difference": None if value is reference else f"{rounded:+.2f}",
+        "mark": "better" if rounded * better > 0 else "worse" if rounded * better < 0 else "same",
+        "clear": abs(difference) > 100 * max(value.std, reference.std),
+    }
+
+
+def _table(results: Results, metric: str) -> dict[str, Any]:
+    title, better = _TABLES[metric]
+    rows = []
+    for detector in results.detectors:
+        cells = []
+        for group in results.groups:
+            spreads = [results.spread(name, detector, group, metric) for name in results.checkpoints]
+            cells += _cells(spreads, better)
+        rows.append({"detector": detector, "cells": cells})
+    return {"title": title, "direction": "higher" if better > 0 else "lower", "rows": rows}
+
+
+def _headline(results: Results) -> list[dict[str, Any]]:
+    first, *others = results.checkpoints
+    return [
+        {
+            "group": group,
+            "checkpoint": other,
+            "before": f"{100 * before:.2f}",
+            "after": f"{100 * after:.2f}",
+            "difference": f"{100 * (after - before):+.2f}",
+        }
+        for other in others
+        for group in results.groups
+        for before in [results.mean_over_detectors(first, group, "auroc")]
+        for after in [results.mean_over_detectors(other, group, "auroc")]
+    ]
+
+
+def _panels(evaluation: "Evaluation", ood: dict[str, Any]) -> dict[str, Any]:
+    """Draw the charts of one OOD set: for each detector a histogram a checkpoint (first run), and ROC of all runs."""
+    results = evaluation.results
+    name = ood["name"]
+    first_run = {run.checkpoint: run.name for run in reversed(results.runs)}
+    rows = []
+    for detector in results.detectors:
+        histograms = [
+            histogram(scores[""], scores[name])
+            for checkpoint in results.checkpoints
+            for scores in [evaluation.scores[checkpoint, first_run[checkpoint], detector]]
+        ]
+        curves = [
+            (results.checkpoints.index(run.checkpoint), roc_points(scores[""], scores[name]))
+            for run in results.runs
+            for scores in [evaluation.scores[run.checkpoint, run.name, detector]]
+        ]
+        rows.append({"detector": detector, "histograms": histograms, "roc": roc(curves)})
+    return {"ood": ood, "rows": rows, "first_runs": first_run}
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Read what is noted beside a checkpoint, a generator, ...; an empty record where there is none."""
+    try:
+        return read_json(folder / RECORD)
+    except InputError:
+        return {}
+
+
+def _preview(folder: Path) -> str | None:
+    path = folder / PREVIEW
+    return base64.b64encode(path.read_bytes()).decode() if path.is_file() else None
+
+
+def _commands(records: list[dict[str, Any]], synthetic: list[str], results: Results) -> list[str]:
+    """Walk back from the checkpoints to what they were made of, as far as it is at hand."""
+    made: list[str] = []
+    for name in synthetic:
+        if (Path(name) / MANIFEST).is_file():
+            manifest = Manifest.read(Path(name))
+            made.append(_read_record(Path(manifest.origin.weights)).get("command", ""))
+            made.append(f"{manifest.origin.command} {shlex.join(['--out', name])}")
+    trained = [str(record.get("command", "")) for record in records]
+    return list(dict.fromkeys(line for line in [*made, *trained, results.command] if line))
+
+
+def _settings(records: list[dict[str, Any]], results: Results) -> list[tuple[str, str]]:
+    """List each checkpoint's training settings as text, the data's hashes left out."""
+    first = {run.checkpoint: record for run, record in reversed(list(zip(results.runs, records, strict=True)))}
+    return [
+        (
+            name,
+            ", ".join(
+                f"{key} {value}"
+                for key, value in first[name].get("settings", {}).items()
+                if value is not None and not key.endswith("_data")
+            ),
+        )
+        for name in results.checkpoints
+    ]

@@ -1,0 +1,137 @@
+"""Files that are whole or absent: atomic writes, hashes, JSON, and the claim on an output folder."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; on success flush it to disk and rename it to `path`.
+
+    Whoever is killed in between leaves only a temporary file, which `is_leftover` tells apart.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        temporary.replace(path)
+        _flush_to_disk(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file so that it is there whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def is_leftover(path: Path) -> bool:
+    """Tell whether a file is the temporary one of a writer that was killed."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed writers left in a folder."""
+    for path in folder.iterdir():
+        if is_leftover(path) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def sha256_file(path: Path) -> str:
+    """Hash a file's content, in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def canonical_json(value: object) -> str:
+    """Write JSON in the one form that hashes are taken of: sorted keys, no spaces, plain ASCII, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256_json(value: object) -> str:
+    """Hash a JSON value through its canonical form."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file for people and programs, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: The file is missing or holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{path}: not a readable JSON file ({error}).") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}.")
+    return value
+
+
+def check_output_folder(folder: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Refuse an output folder that holds anything but our own files.
+
+    Args:
+        folder: The folder asked for; it may be missing.
+        is_ours: Tells whether an entry of it may be there.
+
+    Raises:
+        FolderInUseError: It is a file, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FolderInUseError(f"{folder} is a file; name a new or empty folder.")
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    strange = next((entry for entry in entries if not is_leftover(entry) and not is_ours(entry)), None)
+    if strange:
+        raise FolderInUseError(f"{folder} holds something else ({strange.name}); name a new or empty folder.")
+
+
+def check_same_settings(folder: Path, there: Mapping[str, object], asked: Mapping[str, object]) -> None:
+    """Compare the settings that a folder was begun with to those asked for.
+
+    Raises:
+        SettingsMismatchError: They differ; the message names each field with both values.
+    """
+    differences = [
+        f"{field}: {_brief(there.get(field))} there, {_brief(asked.get(field))} asked"
+        for field in sorted({*there, *asked})
+        if there.get(field) != asked.get(field)
+    ]
+    if differences:
+        raise SettingsMismatchError(
+            f"{folder} was begun with other settings ({'; '.join(differences)}). "
+            "Ask for the same, or name another folder."
+        )
+
+
+def _brief(value: object) -> str:
+    text = canonical_json(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

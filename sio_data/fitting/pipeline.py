@@ -1,0 +1,155 @@
+"""The diffusers pipeline of what `fit` trains: a class-conditional U-Net with DDIM sampling."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
+from diffusers.utils.torch_utils import randn_tensor
+
+from sio_data.errors import InputError
+from sio_data.files import read_json
+
+DEFAULT_STEPS = 20
+DEFAULT_GUIDANCE = 1.0
+
+
+class ClassConditionalPipeline(DiffusionPipeline):
+    """Draw images of given classes.
+
+    The U-Net has one class embedding more than there are classes: the last one means "no class" and serves
+    classifier-free guidance (Ho & Salimans 2021, arXiv 2207.12598).
+
+    Args:
+        unet: A `UNet2DModel` with class embeddings.
+        scheduler: A `DDIMScheduler` (Song et al. 2021, arXiv 2010.02502).
+        id2label: Class names by index, as text. (It has a default because diffusers takes what has none for a module.)
+    """
+
+    def __init__(self, unet: UNet2DModel, scheduler: DDIMScheduler, id2label: dict[str, str] | None = None) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_to_config(id2label=id2label or {})
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class map."""
+        names: dict[str, str] = self.config.id2label
+        return tuple(names[str(label)] for label in range(len(names)))
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        class_labels: Sequence[int] | torch.Tensor,
+        generator: Sequence[torch.Generator],
+        num_inference_steps: int = DEFAULT_STEPS,
+        guidance_scale: float = DEFAULT_GUIDANCE,
+    ) -> torch.Tensor:
+        """Sample with DDIM (eta 0): all randomness is the first noise.
+
+        Args:
+            class_labels: B indices into `class_names`.
+            generator: One CPU generator for each image.
+            num_inference_steps: Steps of the sampler.
+            guidance_scale: 1 means no guidance; w gives `none + w * (class - none)` (the paper's w + 1).
+
+        Returns:
+            float32 [B, 3, H, W] in [-1, 1], on the pipeline's device.
+        """
+        size = self.unet.config.sample_size
+        labels = torch.as_tensor(class_labels, device=self.device)
+        shape = (len(labels), self.unet.config.in_channels, size, size)
+        images = randn_tensor(shape, generator=list(generator), device=self.device, dtype=self.unet.dtype)
+        self.scheduler.set_timesteps(num_inference_steps, device=self.device)
+        for timestep in self.scheduler.timesteps:
+            noise = self._predict(images, timestep, labels, guidance_scale)
+            images = self.scheduler.step(noise, timestep, images).prev_sample
+        result: torch.Tensor = images.float().clamp(-1, 1)
+        return result
+
+    def _predict(
+        self, images: torch.Tensor, timestep: torch.Tensor, labels: torch.Tensor, guidance_scale: float
+    ) -> torch.Tensor:
+        noise: torch.Tensor = self.unet(images, timestep, class_labels=labels).sample
+        if guidance_scale != 1:
+            none = torch.full_like(labels, self.unet.config.num_class_embeds - 1)
+            without: torch.Tensor = self.unet(images, timestep, class_labels=none).sample
+            noise = without + guidance_scale * (noise - without)
+        return noise
+
+    def __call__(
+        self,
+        class_labels: Sequence[int],
+        generator: Sequence[torch.Generator] | None = None,
+        num_inference_steps: int = DEFAULT_STEPS,
+        guidance_scale: float = DEFAULT_GUIDANCE,
+    ) -> ImagePipelineOutput:
+        """Draw PIL images, as the pipelines of diffusers do; for the arguments see `denoise`.
+
+        Args:
+            class_labels: B indices into `class_names`.
+            generator: One CPU generator for each image; None draws fresh seeds.
+            num_inference_steps: Steps of the sampler.
+            guidance_scale: 1 means no guidance.
+
+        Returns:
+            An object whose `images` are B pictures.
+        """
+        from PIL import Image
+
+        generators = generator or [torch.Generator() for _ in class_labels]
+        if generator is None:
+            for fresh in generators:
+                fresh.seed()
+        pixels = to_uint8(self.denoise(class_labels, generators, num_inference_steps, guidance_scale))
+        return ImagePipelineOutput([Image.fromarray(image) for image in pixels.permute(0, 2, 3, 1).cpu().numpy()])
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """Turn float images in [-1, 1] into uint8 ones."""
+    return ((images + 1) * 127.5).round().to(torch.uint8)
+
+
+def load_pipeline(folder: str | Path, device: torch.device | str = "cpu") -> ClassConditionalPipeline:
+    """Load a folder that `fit` saved.
+
+    The parts are loaded one by one, from safetensors: `DiffusionPipeline.from_pretrained` would import whatever module
+    the folder's `model_index.json` names.
+
+    Args:
+        folder: The folder.
+        device: Where to put the network.
+
+    Raises:
+        InputError: A part is missing or damaged.
+    """
+    folder = Path(folder)
+    id2label = read_class_map(folder)
+    try:
+        unet = UNet2DModel.from_pretrained(folder, subfolder="unet", use_safetensors=True, local_files_only=True)
+        scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{folder} holds no sound class-conditional U-Net: {error}") from error
+    if unet.config.num_class_embeds != len(id2label) + 1:
+        raise InputError(
+            f"{folder}: the U-Net has {unet.config.num_class_embeds} class embeddings, "
+            f"its class map of {len(id2label)} classes needs {len(id2label) + 1}."
+        )
+    pipeline = ClassConditionalPipeline(unet.eval(), scheduler, id2label)
+    pipeline.to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def read_class_map(folder: Path) -> dict[str, str]:
+    """Read class names by index from a pipeline folder's `model_index.json`.
+
+    Raises:
+        InputError: There is none, or the indices are not 0, 1, 2, ...
+    """
+    index: dict[str, Any] = read_json(folder / "model_index.json")
+    names = index.get("id2label")
+    if not isinstance(names, dict) or {*names} != {str(label) for label in range(len(names))}:
+        raise InputError(f"{folder / 'model_index.json'} has no sound class map (id2label).")
+    return {str(label): str(names[str(label)]) for label in range(len(names))}

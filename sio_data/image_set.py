@@ -1,0 +1,89 @@
+"""Labelled images in memory: what sources give and training and detection take."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from sio_data.errors import ClassMapError, InputError
+
+UNLABELLED = -1
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one size with their labels.
+
+    Attributes:
+        images: uint8 [N, 3, H, H], RGB.
+        labels: int64 [N], indices into `class_names`; -1 for an image without a label.
+        class_names: The class map; empty if no image has a label.
+        name: What to call the set in messages.
+
+    Raises:
+        InputError: A tensor has the wrong type or shape, or there is no image.
+        ClassMapError: A label is outside the class map.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    class_names: tuple[str, ...]
+    name: str = "image set"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        shape = tuple(self.images.shape)
+        if self.images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
+            raise InputError(f"{self.name}: images must be uint8 [N, 3, H, H], not {self.images.dtype} {shape}.")
+        if self.labels.dtype != torch.int64 or self.labels.shape != shape[:1]:
+            raise InputError(
+                f"{self.name}: labels must be int64 [{shape[0]}], not {self.labels.dtype} {list(self.labels.shape)}."
+            )
+        if not len(self):
+            raise InputError(f"{self.name} holds no image.")
+        wrong = self.labels[(self.labels < UNLABELLED) | (self.labels >= len(self.class_names))]
+        if len(wrong):
+            raise ClassMapError(
+                f"{self.name}: label {int(wrong[0])} is outside the class map of {len(self.class_names)} classes."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width in pixels."""
+        return int(self.images.shape[-1])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of pixels, labels and class names."""
+        digest = hashlib.sha256("\0".join(self.class_names).encode())
+        digest.update(self.labels.numpy().tobytes())
+        digest.update(self.images.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def select(self, indices: Sequence[int] | torch.Tensor) -> "ImageSet":
+        """Give the images at these places, in this order."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
+    def with_class_names(self, class_names: Sequence[str]) -> "ImageSet":
+        """Give the same images with labels that are indices into another class map, matched by name.
+
+        Args:
+            class_names: The class map wanted; it may hold more classes than this set's.
+
+        Raises:
+            ClassMapError: This set has a class that is not in the map wanted.
+        """
+        missing = [name for name in self.class_names if name not in class_names]
+        if missing:
+            raise ClassMapError(
+                f"{self.name} has the class(es) {', '.join(missing)}, which are not among {', '.join(class_names)}. "
+                "Classes are matched by name: rename them, or leave them out."
+            )
+        lookup = torch.tensor([*(class_names.index(name) for name in self.class_names), UNLABELLED])
+        return replace(self, labels=lookup[self.labels], class_names=tuple(class_names))

@@ -1,0 +1,94 @@
+"""Pictures: encoding, decoding, fitting to a square, and grids by class. All pixels are RGB uint8."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, UnidentifiedImageError
+
+from sio_data.errors import InputError
+from sio_data.files import write_bytes
+
+Pixels = npt.NDArray[np.uint8]
+
+_ENCODINGS: dict[str, dict[str, object]] = {
+    "png": {"format": "PNG"},
+    "webp": {"format": "WEBP", "lossless": True},
+    "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+}
+IMAGE_FORMATS = tuple(_ENCODINGS)
+
+
+def encode(image: Pixels, image_format: str) -> bytes:
+    """Encode one image.
+
+    Args:
+        image: uint8 [H, W, 3].
+        image_format: `png` and `webp` keep every pixel; `jpg` is lossy (quality 95).
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, **_ENCODINGS[image_format])  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def decode(data: bytes, size: int) -> Pixels:
+    """Decode one RGB image of a known size.
+
+    The size is read from the header before any pixel is, so that a small file cannot ask for much memory.
+
+    Returns:
+        uint8 [size, size, 3].
+
+    Raises:
+        InputError: It is no such image.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as image:
+            if image.size != (size, size) or image.mode != "RGB":
+                raise InputError(f"expected an RGB image of {size}x{size}, found {image.mode} of {image.size}.")
+            return np.asarray(image)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"not a readable image ({error}).") from error
+
+
+def fit_square(image: Image.Image, size: int) -> Pixels:
+    """Resize the shorter side with antialiasing, then cut the middle square out.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        scale = size / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.crop((left, top, left + size, top + size))
+    return np.asarray(image)
+
+
+def write_class_grid(path: Path, rows: Sequence[tuple[str, Sequence[Pixels]]], columns: int = 12) -> None:
+    """Draw a picture with one row a class: its name, then some of its images.
+
+    Args:
+        path: Where the PNG goes.
+        rows: Class names, each with its images (uint8 [H, W, 3], all of one size).
+        columns: How many images of each class are shown.
+    """
+    side = len(next(images for _, images in rows if len(images))[0])
+    tile = side * max(1, 48 // side)
+    margin = 12 + max(int(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(name)) for name, _ in rows)
+    width = margin + columns * (tile + 4)
+    picture = Image.new("RGB", (width, len(rows) * (tile + 4) + 4), "white")
+    draw = ImageDraw.Draw(picture)
+    for row, (name, images) in enumerate(rows):
+        top = 4 + row * (tile + 4)
+        draw.text((6, top + tile // 2 - 6), name, fill="black")
+        for column, image in enumerate(images[:columns]):
+            enlarged = Image.fromarray(image).resize((tile, tile), Image.Resampling.NEAREST)
+            picture.paste(enlarged, (margin + column * (tile + 4), top))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,140 @@
+"""sio.json: what a set holds and where it came from."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sio_data.errors import CorruptSetError, InputError
+from sio_data.files import read_json, sha256_json, write_json
+from sio_data.recipe import Recipe
+
+MANIFEST = "sio.json"
+_FORMAT = "sio-data/set/1"
+_SHARD_PATH = re.compile(r"data/[a-z]+-\d{6}\.tar")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """One finished shard.
+
+    Attributes:
+        path: Relative to the set, with forward slashes.
+        sha256: Of the whole file.
+        bytes: Size of the file.
+        samples: How many samples it holds.
+    """
+
+    path: str
+    sha256: str
+    bytes: int
+    samples: int
+
+    @classmethod
+    def from_json(cls, value: object) -> "ShardRecord":
+        """Read a record, trusting nothing: a path cannot lead out of the set.
+
+        Raises:
+            CorruptSetError: It is not a record.
+        """
+        try:
+            record = cls(**value)  # type: ignore[arg-type]
+            sound = (
+                _SHARD_PATH.fullmatch(record.path)
+                and _SHA256.fullmatch(record.sha256)
+                and all(type(number) is int and number > 0 for number in (record.bytes, record.samples))
+            )
+        except TypeError:
+            sound = None
+        if not sound:
+            raise CorruptSetError(f"not a shard record: {value!r}.")
+        return record
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the images come from.
+
+    Attributes:
+        weights: The generator's weights as they were named; of an absolute path only the last part.
+        licence: Licence of the weights.
+        citation: How to cite the generator; may be empty.
+        command: The command that makes the set, without `--out`.
+    """
+
+    weights: str
+    licence: str
+    citation: str
+    command: str
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(value, str) for value in vars(self).values()):
+            raise InputError("the generator's provenance is not all text.")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a set holds and where it came from.
+
+    Attributes:
+        recipe: What was asked for.
+        origin: The generator's provenance.
+        complete: Whether every shard is there.
+        shards: The finished shards, in order; empty while the set is incomplete.
+        versions: The packages that made it, by name.
+    """
+
+    recipe: Recipe
+    origin: Origin
+    complete: bool = False
+    shards: tuple[ShardRecord, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the list of shards, which holds their hashes: it stands for all bytes of the data."""
+        return sha256_json([asdict(shard) for shard in self.shards])
+
+    def write(self, folder: Path) -> None:
+        """Write `sio.json` into a set."""
+        value: dict[str, Any] = {
+            "format": _FORMAT,
+            "complete": self.complete,
+            "recipe_hash": self.recipe.hash,
+            "recipe": self.recipe.to_json(),
+            "generator": asdict(self.origin),
+            "versions": dict(self.versions),
+            "samples": sum(shard.samples for shard in self.shards),
+            "digest": self.digest,
+            "shards": [asdict(shard) for shard in self.shards],
+        }
+        write_json(folder / MANIFEST, value)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read `sio.json` of a set and check it in itself; the shards are not looked at.
+
+        Raises:
+            CorruptSetError: It is not a sound manifest.
+        """
+        path = folder / MANIFEST
+        try:
+            value = read_json(path)
+            if value.get("format") != _FORMAT:
+                raise InputError(f"format {value.get('format')!r} is not {_FORMAT!r}.")
+            manifest = cls(
+                recipe=Recipe.from_json(value.get("recipe")),
+                origin=Origin(**value["generator"]),
+                complete=value["complete"] is True,
+                shards=tuple(map(ShardRecord.from_json, value["shards"])),
+                versions=dict(value["versions"]),
+            )
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            raise CorruptSetError(f"{path} is not a sound manifest: {error}") from error
+        if value.get("recipe_hash") != manifest.recipe.hash or value.get("digest") != manifest.digest:
+            raise CorruptSetError(f"{path} was edited: a hash in it does not fit what it says.")
+        if manifest.complete and sum(shard.samples for shard in manifest.shards) != manifest.recipe.samples:
+            raise CorruptSetError(f"{path} says complete, but its shards do not hold what its recipe asks for.")
+        return manifest

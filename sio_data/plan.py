@@ -1,0 +1,85 @@
+"""Recipe -> the label and the seed of every sample, cut in shards. A pure function of the recipe."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from sio_data.recipe import Recipe
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What one shard holds.
+
+    Attributes:
+        index: Which shard it is, from 0.
+        start: Index of its first sample in the whole set.
+        labels: int64 [n], indices into the recipe's class names.
+        seeds: int64 [n], each in [0, 2**32), no two alike in the whole set.
+    """
+
+    index: int
+    start: int
+    labels: Integers
+    seeds: Integers
+
+    @property
+    def path(self) -> str:
+        """Where the shard lies in its set, with forward slashes."""
+        return f"data/train-{self.index:06d}.tar"
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[slice]:
+        """Cut the shard in batches of `size`; the last one may be smaller."""
+        for start in range(0, len(self), size):
+            yield slice(start, start + size)
+
+
+class Plan:
+    """All shards of a recipe; each is worked out when it is asked for, from (recipe, index) alone.
+
+    Sample i has class i modulo the number of classes, so that every shard is balanced to within one image and any
+    prefix of the shards is a usable set.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._offset, self._stride = _seed_sequence(recipe.seed)
+
+    def __len__(self) -> int:
+        return -(-self.recipe.samples // self.recipe.shard_size)
+
+    def __iter__(self) -> Iterator[ShardPlan]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> ShardPlan:
+        if not 0 <= index < len(self):
+            raise IndexError(f"shard {index} of {len(self)}")
+        start = index * self.recipe.shard_size
+        samples = np.arange(start, min(start + self.recipe.shard_size, self.recipe.samples), dtype=np.int64)
+        return ShardPlan(index, start, samples % len(self.recipe.class_names), self.seeds(samples))
+
+    @overload
+    def seeds(self, samples: int) -> int: ...
+    @overload
+    def seeds(self, samples: Integers) -> Integers: ...
+    def seeds(self, samples: int | Integers) -> int | Integers:
+        """Give the seeds of samples, by their index in the set.
+
+        torch's CPU generator uses only the lower 32 bits of a seed: seeds drawn at random from 2**63 would give
+        about 100 pairs of identical noise in a million samples. An odd stride modulo 2**32 visits each value once.
+        """
+        return (self._offset + samples * self._stride) % 2**32
+
+
+def _seed_sequence(seed: int) -> tuple[int, int]:
+    digest = hashlib.sha256(f"sio-data/{seed}".encode()).digest()
+    return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big") | 1

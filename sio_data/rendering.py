@@ -1,0 +1,53 @@
+"""Fill in the card templates of `cards/`."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import yaml
+
+
+def render_card(template: str, metadata: dict[str, Any], **values: object) -> str:
+    """Render a card: the metadata as YAML on top, then the filled-in template.
+
+    Args:
+        template: Name of a template in `cards/`, without `.md.jinja`.
+        metadata: What stands between the `---` lines; the YAML writer quotes it, so that no text can break out.
+        **values: What the template uses. Line breaks, `<`, `|` and the like in texts are made harmless.
+    """
+    body = _environment().from_string(_read("sio_data.cards", f"{template}.md.jinja")).render(values)
+    front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=10**6)
+    return f"---\n{front}---\n\n{body}"
+
+
+def render_html(package: str, template: str, **values: object) -> str:
+    """Render an HTML template that lies in a package; all values are escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_read(package, template)).render(values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        autoescape=False,  # noqa: S701  Markdown; `_harmless` is the escaping that it needs
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_harmless,
+    )
+
+
+def _harmless(value: object) -> object:
+    """Keep a text on its line and out of Markdown's and HTML's syntax."""
+    if not isinstance(value, str):
+        return value
+    text = " ".join(value.split())
+    return "".join({"<": "&lt;", ">": "&gt;", "|": "\\|", "[": "\\[", "]": "\\]", "`": "'"}.get(c, c) for c in text)
+
+
+def _read(package: str, template: str) -> str:
+    return files(package).joinpath(template).read_text(encoding="utf-8")

@@ -1,0 +1,96 @@
+"""Synthetic sets: open one, and read it into memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sio_data.errors import CorruptSetError, IncompleteError, InputError
+from sio_data.files import is_leftover
+from sio_data.image_set import ImageSet
+from sio_data.images import write_class_grid
+from sio_data.manifest import MANIFEST, Manifest
+from sio_data.progress import progress
+from sio_data.shards import read_shard
+
+PREVIEW = "preview.png"
+_PREVIEW_COLUMNS = 12
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """A complete synthetic set.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What it holds and where it came from.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    def read(self) -> ImageSet:
+        """Read the whole set into memory; each shard's hash is checked on the way.
+
+        Returns:
+            Images and labels in the order of the set.
+
+        Raises:
+            CorruptSetError: A shard is truncated, edited, missing or not what the recipe asks for.
+        """
+        recipe = self.manifest.recipe
+        images = np.empty((recipe.samples, recipe.image_size, recipe.image_size, 3), np.uint8)
+        labels = np.empty(recipe.samples, np.int64)
+        filled = 0
+        with progress(f"reading {self.folder}", recipe.samples) as advance:
+            for record in self.manifest.shards:
+                for sample in read_shard(self.folder, record, recipe):
+                    if sample.index != filled:
+                        raise CorruptSetError(f"{self.folder / record.path}: sample {sample.index} is out of order.")
+                    images[filled], labels[filled] = sample.image, sample.label
+                    filled += 1
+                advance(record.samples, "")
+        pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        return ImageSet(pixels, torch.from_numpy(labels), recipe.class_names, str(self.folder))
+
+    def write_preview(self) -> None:
+        """Draw `preview.png` from the first shard: one row a class."""
+        recipe = self.manifest.recipe
+        rows: dict[int, list[np.ndarray]] = {label: [] for label in range(len(recipe.class_names))}
+        for sample in read_shard(self.folder, self.manifest.shards[0], recipe):
+            rows[sample.label].append(sample.image)
+        shown = [(recipe.class_names[label], images) for label, images in rows.items() if images]
+        write_class_grid(self.folder / PREVIEW, shown, _PREVIEW_COLUMNS)
+
+
+def open_set(folder: str | Path) -> SyntheticSet:
+    """Open a synthetic set.
+
+    Args:
+        folder: A folder that `generate` made.
+
+    Raises:
+        InputError: It is no synthetic set.
+        CorruptSetError: Its manifest is damaged.
+        IncompleteError: Shards are still to be made.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
+    manifest = Manifest.read(folder)
+    if not manifest.complete:
+        raise IncompleteError(f"{folder} is incomplete. Run the `sio-data generate` command that began it again.")
+    _refuse_unknown_shards(folder, manifest)
+    return SyntheticSet(folder, manifest)
+
+
+def _refuse_unknown_shards(folder: Path, manifest: Manifest) -> None:
+    known = {record.path for record in manifest.shards}
+    strange = [
+        path
+        for path in sorted((folder / "data").glob("*"))
+        if f"data/{path.name}" not in known and not is_leftover(path)
+    ]
+    if strange:
+        raise CorruptSetError(f"{strange[0]} is not in {MANIFEST}. Move it out of the set.")

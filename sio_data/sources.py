@@ -1,0 +1,210 @@
+"""Real data, and any other images: embedded, local folders, sets of ours, and the Hub.
+
+A source is named by a text:
+
+    digits                          an embedded source (see `sio_data.embedded`)
+    path/to/folder                  what `datasets.load_dataset(folder)` reads, or a synthetic set made by this package
+    path/to/folder#split            the same, and this split of it
+    hub:owner/name@revision#split   a data set on the Hub; revision and split may be left out
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from sio_data.embedded import EMBEDDED, load_embedded, split_indices
+from sio_data.errors import InputError, UnknownNameError
+from sio_data.image_set import UNLABELLED, ImageSet
+from sio_data.images import Pixels, fit_square
+from sio_data.manifest import MANIFEST
+from sio_data.progress import progress
+from sio_data.sets import open_set
+
+Split = Literal["train", "val", "test"]
+
+_SPLIT_NAMES: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+_HELD_OUT = 0.1  # of the training split, where a data set has no validation split
+
+
+@dataclass(frozen=True)
+class SourceName:
+    """The parts of a source's name.
+
+    Attributes:
+        path: Embedded name, folder, or `owner/name` on the Hub.
+        hub: Whether it is on the Hub.
+        revision: Branch, tag or commit on the Hub.
+        split: The split asked for by name.
+    """
+
+    path: str
+    hub: bool = False
+    revision: str | None = None
+    split: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "SourceName":
+        """Take a source's name apart.
+
+        Raises:
+            InputError: It names nothing.
+        """
+        path, _, split = text.partition("#")
+        hub = path.startswith("hub:")
+        revision = ""
+        if hub:
+            path, _, revision = path.removeprefix("hub:").partition("@")
+        if not path or (hub and path.count("/") != 1):
+            raise InputError(
+                f"{text!r} names no source. Use one of {', '.join(EMBEDDED)}, path/to/folder, path/to/folder#split "
+                "or hub:owner/name@revision#split."
+            )
+        return cls(path, hub, revision or None, split or None)
+
+
+def load_source(name: str, split: Split = "train", *, image_size: int | None = None, labelled: bool = True) -> ImageSet:
+    """Load a split of a source into memory.
+
+    Where a data set has no validation split, a tenth of its training split is held out for it: the same tenth
+    always, class by class, and never part of `train`. A `#split` in the name takes the place of `split`.
+
+    Args:
+        name: See the module's docstring.
+        split: `train`, `val` or `test`.
+        image_size: Resize to this many pixels (the shorter side, with antialiasing; then the middle square). None
+            keeps the size, which must then be the same for all images.
+        labelled: Whether labels are needed. Without them a data set of one split gives that split, whichever is
+            asked for, and all labels are -1.
+
+    Returns:
+        The images: uint8 [N, 3, H, H], RGB.
+
+    Raises:
+        UnknownNameError: There is no such source or split.
+        InputError: It holds no images, or no named labels, or images of several sizes.
+    """
+    source = SourceName.parse(name)
+    wanted = source.split or split
+    if source.path in EMBEDDED and not source.hub:
+        if wanted not in EMBEDDED[source.path]:
+            raise UnknownNameError(f"split of {source.path}", wanted, EMBEDDED[source.path])
+        images = load_embedded(source.path, wanted)
+    elif (Path(source.path) / MANIFEST).is_file() and not source.hub:
+        images = _load_synthetic(source, labelled)
+    else:
+        return _load_dataset(source, split, image_size, labelled)
+    return images if image_size is None else _resized(images, image_size)
+
+
+def _load_synthetic(source: SourceName, labelled: bool) -> ImageSet:
+    if source.split not in (None, "train"):
+        raise UnknownNameError(f"split of {source.path}", source.split or "", ["train"])
+    return open_set(source.path).read()
+
+
+def _resized(images: ImageSet, size: int) -> ImageSet:
+    if images.image_size == size:
+        return images
+    from PIL import Image
+
+    pictures = (Image.fromarray(image) for image in images.images.permute(0, 2, 3, 1).numpy())
+    return ImageSet(_stack([fit_square(picture, size) for picture in pictures]), images.labels, images.class_names)
+
+
+def _load_dataset(source: SourceName, split: Split, image_size: int | None, labelled: bool) -> ImageSet:
+    whole = _open_dataset(source)
+    held_out = source.split is None and labelled and split in ("train", "val")
+    chosen = _choose_split(source, list(whole), split, labelled)
+    image_column, label_column = _columns(whole[chosen].features, source, labelled)
+    rows = whole[chosen]
+    if label_column:
+        labels = torch.tensor(np.asarray(rows[label_column], dtype=np.int64))
+        class_names = tuple(rows.features[label_column].names)
+    else:
+        labels, class_names = torch.full((len(rows),), UNLABELLED), ()
+    if held_out and _find(list(whole), "val") is None:
+        part = split_indices(labels, {"train": 1 - _HELD_OUT, "val": _HELD_OUT}, "held-out")[split]
+        rows, labels = rows.select(part), labels[part]
+    images = _read_images(rows, image_column, image_size, source)
+    return ImageSet(images, labels, class_names, source.path)
+
+
+def _open_dataset(source: SourceName) -> Any:
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if not source.hub and not Path(source.path).is_dir():
+        raise UnknownNameError(
+            "source", source.path, EMBEDDED, "There is no folder of that name; a data set on the Hub is hub:owner/name."
+        )
+    try:
+        return datasets.load_dataset(source.path, revision=source.revision)
+    except (ValueError, OSError, HfHubHTTPError, HFValidationError, datasets.exceptions.DatasetsError) as error:
+        where = f"hub:{source.path}" if source.hub else source.path
+        raise InputError(f"{where} cannot be read as a data set: {str(error) or type(error).__name__}") from error
+
+
+def _find(names: Sequence[str], split: str) -> str | None:
+    return next((name for name in _SPLIT_NAMES[split] if name in names), None)
+
+
+def _choose_split(source: SourceName, names: list[str], split: Split, labelled: bool) -> str:
+    if source.split:
+        if source.split not in names:
+            raise UnknownNameError(f"split of {source.path}", source.split, names)
+        return source.split
+    found = _find(names, split)
+    if found is None and split == "val" and labelled:
+        found = _find(names, "train")
+    if found is None and not labelled and len(names) == 1:
+        found = names[0]
+    if found is None:
+        raise UnknownNameError(f"split of {source.path}", split, names, "Name one with #split.")
+    return found
+
+
+def _columns(features: Any, source: SourceName, labelled: bool) -> tuple[str, str | None]:
+    import datasets
+
+    image = next((name for name, kind in features.items() if isinstance(kind, datasets.Image)), None)
+    label = next((name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)), None)
+    found = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items())
+    if image is None:
+        raise InputError(f"{source.path} has no column of images. Its columns: {found}.")
+    if label is None and labelled:
+        raise InputError(f"{source.path} has no labels with class names (ClassLabel). Its columns: {found}.")
+    return image, label if labelled else None
+
+
+def _read_images(rows: Any, column: str, image_size: int | None, source: SourceName) -> torch.Tensor:
+    images: list[Pixels] = []
+    size = image_size
+    with progress(f"reading {source.path}", len(rows)) as advance:
+        for row in rows.select_columns(column):
+            picture = row[column]
+            if picture is None:
+                raise InputError(f"{source.path}: image {len(images)} is missing.")
+            size = size or picture.width
+            if image_size is None and picture.size != (size, size):
+                raise InputError(
+                    f"{source.path}: images differ in size or are not square "
+                    f"({size}x{size}, {picture.width}x{picture.height}). Give --image-size."
+                )
+            images.append(fit_square(picture, size))
+            advance(1, "")
+    if not images:
+        raise InputError(f"{source.path} holds no image.")
+    return _stack(images)
+
+
+def _stack(images: list[Pixels]) -> torch.Tensor:
+    """Stack uint8 [H, W, 3] images into uint8 [N, 3, H, W]."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))

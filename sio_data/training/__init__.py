@@ -1,0 +1,246 @@
+"""`train`: classifiers on real images, with or without synthetic ones."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sio_data.commands import changed, command_line
+from sio_data.device import pick_device
+from sio_data.errors import ClassMapError, InputError
+from sio_data.files import check_output_folder, check_same_settings, read_json, write_json, write_text
+from sio_data.image_set import ImageSet
+from sio_data.mixing import MixedBatches, check_alpha
+from sio_data.rendering import render_card
+from sio_data.sources import load_source
+from sio_data.training.checkpoint import CONFIG
+from sio_data.training.loop import Trained, TrainingSettings, train_run
+from sio_data.training.objective import Mix
+
+RECORD = "training.json"
+_FORMAT = "sio-data/checkpoint/1"
+_DEFAULT_SEEDS = (0, 1, 2)
+_DEFAULT_ALPHA = 0.8
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One checkpoint that `train` was asked for.
+
+    Attributes:
+        folder: Where it lies.
+        seed: Its seed.
+        val_accuracy: Share of the validation images that are right, in [0, 1].
+        made: Whether this call trained it; False if it was there.
+    """
+
+    folder: Path
+    seed: int
+    val_accuracy: float
+    made: bool
+
+
+def train(
+    real: str,
+    out: str | Path,
+    *,
+    synthetic: str | None = None,
+    alpha: float | None = None,
+    mix: Mix = "batch",
+    network: str = "convnet",
+    epochs: int = 60,
+    batch_size: int = 128,
+    learning_rate: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    augmentation: str = "crop",
+    image_size: int | None = None,
+    seeds: Sequence[int] = _DEFAULT_SEEDS,
+    device: str | None = None,
+) -> list[TrainedRun]:
+    """Train a classifier for each seed; with a synthetic set, under the SIO objective.
+
+    Each run is a checkpoint of its own, `out/seed-0` and so on, and appears there when it is finished. Called again,
+    the runs that are there are left alone and the others are made.
+
+    Args:
+        real: Labelled real images; see `sio_data.sources`.
+        out: Folder of the runs: new, empty, or begun with the same settings.
+        synthetic: A synthetic set or any other source; its classes are matched to the real ones by name.
+        alpha: Weight of the real loss, in (0, 1]; None means 0.8 with a synthetic set.
+        mix: `batch` or `loss`; see `sio_loss`.
+        network: See `sio_data.training.networks`.
+        epochs: Of `ceil(N_real / batch_size)` updates.
+        batch_size: Images in each update.
+        learning_rate: At the start.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+        augmentation: `none`, `crop` or `crop-flip`.
+        image_size: Resize real and synthetic images to this many pixels; None keeps their size.
+        seeds: One run each.
+        device: Where to train; None means the best device at hand.
+
+    Returns:
+        The runs, in the order of the seeds.
+
+    Raises:
+        UnknownNameError: No such source, network or augmentation.
+        InputError: A value is out of range, or the images do not fit together.
+        FolderInUseError: The folder holds something else.
+        SettingsMismatchError: A run there was made with other settings.
+        SioDataError: The loss became NaN.
+    """
+    settings = TrainingSettings(
+        network=network,
+        alpha=_resolve_alpha(alpha, synthetic),
+        mix=mix,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        augmentation=augmentation,
+    )
+    _check_seeds(seeds)
+    target = pick_device(device)
+    folder = Path(out)
+    data = _Data.load(real, synthetic, image_size)
+    record: dict[str, Any] = {
+        "format": _FORMAT,
+        "command": _command(settings, real, synthetic, str(out), image_size, seeds),
+        "settings": asdict(settings) | data.description(),
+    }
+    _check_folder(folder, seeds, record["settings"])
+    MixedBatches(data.real, data.synthetic, batch_size=batch_size, alpha=settings.alpha)
+    return [_run_once(folder / f"seed-{seed}", settings, data, seed, record, target) for seed in seeds]
+
+
+@dataclass(frozen=True)
+class _Data:
+    real_name: str
+    real: ImageSet
+    val: ImageSet
+    synthetic_name: str | None
+    synthetic: ImageSet | None
+
+    @classmethod
+    def load(cls, real: str, synthetic: str | None, image_size: int | None) -> "_Data":
+        train = load_source(real, "train", image_size=image_size)
+        if len(train.class_names) < 2:
+            raise ClassMapError(f"{real} has {len(train.class_names)} class; a classifier needs two or more.")
+        val = load_source(real, "val", image_size=image_size)
+        extra = load_source(synthetic, "train", image_size=image_size) if synthetic else None
+        return cls(real, train, val.with_class_names(train.class_names), synthetic, extra)
+
+    def description(self) -> dict[str, Any]:
+        """Say what the data are, by name and by hash."""
+        return {
+            "real": self.real_name,
+            "real_data": self.real.digest,
+            "synthetic": self.synthetic_name,
+            "synthetic_data": self.synthetic.digest if self.synthetic else None,
+        }
+
+
+def _resolve_alpha(alpha: float | None, synthetic: str | None) -> float:
+    if synthetic is None:
+        if alpha not in (None, 1):
+            check_alpha(alpha)
+            raise InputError(f"alpha {alpha} needs a synthetic set (--synthetic).")
+        return 1.0
+    return _DEFAULT_ALPHA if alpha is None else alpha
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds or len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**31 for seed in seeds):
+        raise InputError(f"seeds must be there, differ, and be from 0 to 2**31 - 1, not {list(seeds)}.")
+
+
+def _command(
+    settings: TrainingSettings,
+    real: str,
+    synthetic: str | None,
+    out: str,
+    image_size: int | None,
+    seeds: Sequence[int],
+) -> str:
+    options = changed(asdict(settings), asdict(TrainingSettings()))
+    options.pop("alpha", None)
+    alpha = settings.alpha if synthetic else None
+    chosen = list(seeds) if tuple(seeds) != _DEFAULT_SEEDS else None
+    return command_line(
+        "train", real=real, synthetic=synthetic, alpha=alpha, out=out, image_size=image_size, seeds=chosen, **options
+    )
+
+
+def _check_folder(folder: Path, seeds: Sequence[int], settings: dict[str, Any]) -> None:
+    """Accept a folder of runs with these settings, or a new one."""
+    check_output_folder(folder, is_ours=lambda entry: (entry / RECORD).is_file() or _is_unfinished(entry))
+    for run in sorted(folder.glob(f"seed-*/{RECORD}")):
+        check_same_settings(run.parent, read_json(run).get("settings", {}), settings)
+
+
+def _unfinished(place: Path) -> Path:
+    return place.with_name(f".{place.name}.unfinished")
+
+
+def _is_unfinished(entry: Path) -> bool:
+    return entry.name.startswith(".seed-") and entry.name.endswith(".unfinished")
+
+
+def _run_once(
+    place: Path, settings: TrainingSettings, data: _Data, seed: int, record: dict[str, Any], device: torch.device
+) -> TrainedRun:
+    if place.is_dir():
+        return TrainedRun(place, seed, read_json(place / RECORD)["val_accuracy"], made=False)
+    result = train_run(settings, data.real, data.val, data.synthetic, seed, device)
+    unfinished = _unfinished(place)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    result.classifier.save_pretrained(unfinished)
+    write_text(unfinished / "README.md", _card(settings, data, seed, result))
+    details = {"seed": seed, "epoch": result.epoch, "val_accuracy": result.accuracy, "history": result.history}
+    write_json(unfinished / RECORD, record | details)
+    unfinished.replace(place)
+    return TrainedRun(place, seed, result.accuracy, made=True)
+
+
+def _card(settings: TrainingSettings, data: _Data, seed: int, result: Trained) -> str:
+    metadata = {
+        "library_name": "sio-data",
+        "pipeline_tag": "image-classification",
+        "tags": ["out-of-distribution-detection", *(["sio"] if data.synthetic_name else [])],
+    }
+    return render_card(
+        "checkpoint",
+        metadata,
+        real=data.real_name,
+        synthetic=data.synthetic_name,
+        network=settings.network,
+        alpha=settings.alpha,
+        image_size=data.real.image_size,
+        class_names=data.real.class_names,
+        accuracy=f"{100 * result.accuracy:.2f}",
+        epoch=result.epoch,
+        epochs=settings.epochs,
+        seed=seed,
+    )
+
+
+def find_runs(folder: str | Path) -> list[Path]:
+    """List the checkpoints of a folder: itself, or its `seed-*` folders in the order of the seeds.
+
+    Raises:
+        InputError: There is none.
+    """
+    folder = Path(folder)
+    if (folder / CONFIG).is_file():
+        return [folder]
+    runs = sorted(
+        (path.parent for path in folder.glob(f"seed-*/{CONFIG}")), key=lambda run: int(run.name.removeprefix("seed-"))
+    )
+    if not runs:
+        raise InputError(f"{folder} holds no checkpoint. Train one with: sio-data train.")
+    return runs

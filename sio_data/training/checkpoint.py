@@ -1,0 +1,127 @@
+"""The classifier, and the folder that it is saved in: config.json, model.safetensors, README.md."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from sio_data.errors import InputError
+from sio_data.files import read_json, write_json
+from sio_data.training.networks import build_network
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+
+class Classifier(nn.Module):
+    """An image classifier that normalises its input itself.
+
+    Args:
+        network: Name of a network; see `sio_data.training.networks`.
+        class_names: The class map.
+        image_size: Height and width of its images in pixels.
+        mean: Per channel, of images in [0, 1].
+        std: Per channel, of images in [0, 1].
+
+    Attributes:
+        head: The last linear layer, from features to logits.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    _mean: torch.Tensor
+    _std: torch.Tensor
+
+    def __init__(
+        self,
+        network: str,
+        class_names: Sequence[str],
+        image_size: int,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.5, 0.5, 0.5),
+    ) -> None:
+        super().__init__()
+        self.class_names = tuple(class_names)
+        if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
+            raise InputError(f"a classifier needs two or more classes with different names, not {self.class_names}.")
+        if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
+            raise InputError(f"mean and std must be three numbers each, std above 0, not {mean} and {std}.")
+        self.config: dict[str, Any] = {
+            "network": network,
+            "class_names": list(self.class_names),
+            "image_size": image_size,
+            "mean": list(mean),
+            "std": list(std),
+        }
+        self.image_size = image_size
+        self.network = build_network(network)
+        self.head = nn.Linear(self.network.feature_dim, len(self.class_names))
+        self.register_buffer("_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Give the pooled features, float [N, D].
+
+        Args:
+            images: uint8 [N, 3, H, W], or float in [0, 1]; RGB.
+        """
+        scaled = images.float() / 255 if images.dtype == torch.uint8 else images
+        pooled: torch.Tensor = self.network((scaled - self._mean) / self._std)
+        return pooled
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Give the logits, float [N, C]; for the images see `features`."""
+        logits: torch.Tensor = self.head(self.features(images))
+        return logits
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors` into a folder, which is made if it is missing."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        write_json(folder / CONFIG, self.config)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> "Classifier":
+        """Load a checkpoint, in evaluation mode. Only JSON and safetensors are read, and every weight must fit.
+
+        Args:
+            name: A local folder, or `owner/name` on the Hub.
+            revision: Branch, tag or commit on the Hub.
+
+        Raises:
+            InputError: It is no sound checkpoint, or it is not to be had.
+        """
+        folder = Path(name) if Path(name).is_dir() else _download(str(name), revision)
+        if not (folder / CONFIG).is_file():
+            raise InputError(f"{name} is no checkpoint: it holds no {CONFIG}.{_runs_hint(folder)}")
+        config = read_json(folder / CONFIG)
+        try:
+            classifier = cls(**config)
+            classifier.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+        except (TypeError, RuntimeError, OSError, SafetensorError) as error:
+            raise InputError(f"{name} is no sound checkpoint: {error}") from error
+        return classifier.eval()
+
+
+def _runs_hint(folder: Path) -> str:
+    runs = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+    return f" It holds the runs {', '.join(runs)}; name one of them." if runs else ""
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if name.count("/") != 1 or name.startswith((".", "/")):
+        raise InputError(f"checkpoint {name!r}: no such folder.")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(f"checkpoint {name!r} is no folder here and cannot be had from the Hub: {error}") from error
