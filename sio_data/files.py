@@ -106,8 +106,9 @@ def check_output_folder(folder: Path, is_ours: Callable[[Path], bool]) -> None:
     Raises:
         FolderInUseError: It is a file, or holds something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise FolderInUseError(f"{folder} is a file; name a new or empty folder.")
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise FolderInUseError(f"{place} is a file; name a new or empty folder.")
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     strange = next((entry for entry in entries if not is_leftover(entry) and not is_ours(entry)), None)
     if strange:

@@ -77,6 +77,7 @@ def write_class_grid(path: Path, rows: Sequence[tuple[str, Sequence[Pixels]]], c
         rows: Class names, each with its images (uint8 [H, W, 3], all of one size).
         columns: How many images of each class are shown.
     """
+    rows = [(" ".join(name.split()), images) for name, images in rows]
     side = len(next(images for _, images in rows if len(images))[0])
     tile = side * max(1, 48 // side)
     margin = 12 + max(int(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(name)) for name, _ in rows)

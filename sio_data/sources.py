@@ -8,13 +8,14 @@ A source is named by a text:
     hub:owner/name@revision#split   a data set on the Hub; revision and split may be left out
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 
 from sio_data.embedded import EMBEDDED, load_embedded, split_indices
 from sio_data.errors import InputError, UnknownNameError
@@ -113,8 +114,6 @@ def _load_synthetic(source: SourceName, labelled: bool) -> ImageSet:
 def _resized(images: ImageSet, size: int) -> ImageSet:
     if images.image_size == size:
         return images
-    from PIL import Image
-
     pictures = (Image.fromarray(image) for image in images.images.permute(0, 2, 3, 1).numpy())
     return ImageSet(_stack([fit_square(picture, size) for picture in pictures]), images.labels, images.class_names)
 
@@ -187,11 +186,10 @@ def _columns(features: Any, source: SourceName, labelled: bool) -> tuple[str, st
 def _read_images(rows: Any, column: str, image_size: int | None, source: SourceName) -> torch.Tensor:
     images: list[Pixels] = []
     size = image_size
+    pictures = iter(rows.select_columns(column))
     with progress(f"reading {source.path}", len(rows)) as advance:
-        for row in rows.select_columns(column):
-            picture = row[column]
-            if picture is None:
-                raise InputError(f"{source.path}: image {len(images)} is missing.")
+        for index in range(len(rows)):
+            picture = _next_picture(pictures, column, f"{source.path}: image {index}")
             size = size or picture.width
             if image_size is None and picture.size != (size, size):
                 raise InputError(
@@ -203,6 +201,16 @@ def _read_images(rows: Any, column: str, image_size: int | None, source: SourceN
     if not images:
         raise InputError(f"{source.path} holds no image.")
     return _stack(images)
+
+
+def _next_picture(rows: Iterator[dict[str, Any]], column: str, what: str) -> Image.Image:
+    try:
+        picture = next(rows)[column]
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{what} cannot be read ({error}).") from error
+    if not isinstance(picture, Image.Image):
+        raise InputError(f"{what} is missing.")
+    return picture
 
 
 def _stack(images: list[Pixels]) -> torch.Tensor:

@@ -1,9 +1,15 @@
-"""Train a class-conditional U-Net by denoising diffusion (Ho et al. 2020, arXiv 2006.11239), resumable to the step."""
+"""Train a class-conditional U-Net by denoising diffusion, resumable to the step.
+
+Denoising diffusion: Ho et al. 2020, arXiv 2006.11239; cosine noise schedule: Nichol & Dhariwal 2021, arXiv 2102.09672;
+the network predicts v = alpha * noise - sigma * image: Salimans & Ho 2022, arXiv 2202.00512.
+"""
 
 import hashlib
 import math
+import struct
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +24,9 @@ from sio_data.progress import progress
 _WARM_UP_STEPS = 50
 _LABEL_DROPOUT = 0.1  # share of labels replaced by "no class", for guidance
 _TIMESTEPS = 1000
+_DAMAGE = (  # what torch.load raises for a file that is no state
+    AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, UnpicklingError, struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,9 @@ class DiffusionTrainer:
         self.unet = unet.to(device, memory_format=torch.channels_last)
         self.ema = EMAModel(self.unet.parameters(), decay=settings.ema_decay)
         self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=settings.learning_rate, weight_decay=0.0)
-        self.noise_schedule = DDPMScheduler(num_train_timesteps=_TIMESTEPS, beta_schedule="squaredcos_cap_v2")
+        self.noise_schedule = DDPMScheduler(
+            num_train_timesteps=_TIMESTEPS, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"
+        )
         self.losses: list[float] = []
 
     def run(self, state: Path, save_every: int) -> None:
@@ -135,7 +146,8 @@ class DiffusionTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * _rate(step, self.settings.steps)
         noisy = self.noise_schedule.add_noise(clean, noise, timesteps)
-        loss = F.mse_loss(self.unet(noisy, timesteps, class_labels=labels).sample, noise)
+        velocity = self.noise_schedule.get_velocity(clean, noise, timesteps)
+        loss = F.mse_loss(self.unet(noisy, timesteps, class_labels=labels).sample, velocity)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
@@ -176,7 +188,7 @@ class DiffusionTrainer:
             self.ema.load_state_dict(saved["ema"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.losses = list(saved["losses"])
-        except (RuntimeError, ValueError, KeyError, OSError, EOFError) as error:
+        except _DAMAGE as error:
             raise InputError(f"{state} is damaged ({error}); delete it to start the training over.") from error
 
 

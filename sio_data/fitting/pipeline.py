@@ -63,20 +63,20 @@ class ClassConditionalPipeline(DiffusionPipeline):
         images = randn_tensor(shape, generator=list(generator), device=self.device, dtype=self.unet.dtype)
         self.scheduler.set_timesteps(num_inference_steps, device=self.device)
         for timestep in self.scheduler.timesteps:
-            noise = self._predict(images, timestep, labels, guidance_scale)
-            images = self.scheduler.step(noise, timestep, images).prev_sample
+            prediction = self._predict(images, timestep, labels, guidance_scale)
+            images = self.scheduler.step(prediction, timestep, images).prev_sample
         result: torch.Tensor = images.float().clamp(-1, 1)
         return result
 
     def _predict(
         self, images: torch.Tensor, timestep: torch.Tensor, labels: torch.Tensor, guidance_scale: float
     ) -> torch.Tensor:
-        noise: torch.Tensor = self.unet(images, timestep, class_labels=labels).sample
+        prediction: torch.Tensor = self.unet(images, timestep, class_labels=labels).sample
         if guidance_scale != 1:
             none = torch.full_like(labels, self.unet.config.num_class_embeds - 1)
             without: torch.Tensor = self.unet(images, timestep, class_labels=none).sample
-            noise = without + guidance_scale * (noise - without)
-        return noise
+            prediction = without + guidance_scale * (prediction - without)
+        return prediction
 
     def __call__(
         self,
@@ -127,7 +127,9 @@ def load_pipeline(folder: str | Path, device: torch.device | str = "cpu") -> Cla
     folder = Path(folder)
     id2label = read_class_map(folder)
     try:
-        unet = UNet2DModel.from_pretrained(folder, subfolder="unet", use_safetensors=True, local_files_only=True)
+        unet = UNet2DModel.from_pretrained(
+            folder, subfolder="unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
         scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{folder} holds no sound class-conditional U-Net: {error}") from error

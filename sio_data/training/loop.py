@@ -14,7 +14,7 @@ from sio_data.mixing import MixedBatches, check_alpha
 from sio_data.progress import progress
 from sio_data.training.augmentation import augment, check_augmentation
 from sio_data.training.checkpoint import Classifier
-from sio_data.training.networks import build_network
+from sio_data.training.networks import check_network
 from sio_data.training.objective import Mix, check_mix, sio_loss
 
 _LAST_RATE = 1e-6
@@ -51,7 +51,7 @@ class TrainingSettings:
         check_alpha(self.alpha)
         check_mix(self.mix)
         check_augmentation(self.augmentation)
-        build_network(self.network)
+        check_network(self.network)
         if self.epochs < 1:
             raise InputError(f"epochs must be at least 1, not {self.epochs}.")
         if self.batch_size < 2:

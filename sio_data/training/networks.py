@@ -30,12 +30,21 @@ class ConvNet(nn.Sequential):
 NETWORKS: dict[str, Callable[[], ConvNet]] = {"convnet": ConvNet}
 
 
-def build_network(name: str) -> ConvNet:
-    """Build a network with fresh weights.
+def check_network(name: str) -> None:
+    """Refuse an unknown network.
 
     Raises:
         UnknownNameError: There is none of that name.
     """
     if name not in NETWORKS:
         raise UnknownNameError("network", name, NETWORKS)
+
+
+def build_network(name: str) -> ConvNet:
+    """Build a network with fresh weights.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+    """
+    check_network(name)
     return NETWORKS[name]()

@@ -1,0 +1,202 @@
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sio_data import __version__
+from sio_data.cli import main
+from tests.conftest import snapshot
+
+COMMANDS = ["quickstart", "fit", "generate", "train", "evaluate"]
+OOD = ["--ood", "near:u=digits-unknown"]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"sio-data {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"Example: sio-data {command}" in " ".join(shown.split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from sio_data.cli import main; main(['generate', '--help']); "
+        "heavy = {'torch', 'numpy', 'diffusers', 'datasets', 'sklearn', 'PIL', 'transformers'} & {*sys.modules}; "
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_python_m_is_the_same_and_errors_have_no_traceback(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "sio_data", "fit", "digts", "--out", str(tmp_path / "x")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "error: unknown source 'digts'. Did you mean 'digits'?" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_whole_job(tiny_generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--epochs", "1", "--seeds", "0,1"]
+    synthetic = ["--generator", "unet", "--weights", tiny_generator, "--per-class", 5, "--sampling", "steps=1"]
+    for words in (
+        ["generate", *synthetic, "--out", tmp_path / "synthetic"],
+        ["train", "--real", "digits", "--out", tmp_path / "baseline", *small],
+        ["train", "--real", "digits", "--synthetic", tmp_path / "synthetic", "--out", tmp_path / "sio", *small],
+        ["evaluate", tmp_path / "baseline", tmp_path / "sio", "--id", "digits", *OOD, "--out", tmp_path / "report"],
+    ):
+        assert main([str(word) for word in words]) == 0
+    shown = capsys.readouterr().out
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    for entry in results["summary"]:
+        if entry["metric"] == "auroc":
+            assert f"{100 * entry['mean']:.2f} ± {100 * entry['std']:.2f}" in shown
+    assert f"{100 * results['accuracy']['sio']['mean']:.2f}" in shown
+    assert main([str(word) for word in ["generate", *synthetic, "--out", tmp_path / "synthetic"]]) == 0
+    assert "is complete: 30 images, all checked. Nothing to do." in " ".join(capsys.readouterr().out.split())
+
+
+def test_ctrl_c_exits_130_and_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sio_data.fitting.diffusion import DiffusionTrainer
+
+    def interrupt(self: object, step: int) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DiffusionTrainer, "_step", interrupt)
+    assert main(["fit", "digits", "--out", str(tmp_path / "a")]) == 130
+    assert "run the same command again" in capsys.readouterr().err
+    assert main(["quickstart", "--out", str(tmp_path / "b")]) == 130
+
+
+def test_a_failure_that_is_not_the_users_exits_1(tiny_set: Path, tmp_path: Path, refuse: Callable[..., str]) -> None:
+    copy = Path(shutil.copytree(tiny_set, tmp_path / "set"))
+    manifest = json.loads((copy / "sio.json").read_text())
+    empty = "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"  # SHA-256 of an empty JSON list
+    (copy / "sio.json").write_text(json.dumps(manifest | {"complete": False, "shards": [], "digest": empty}))
+    message = refuse(
+        "train", "--real", "digits", "--synthetic", copy, "--out", tmp_path / "x", unchanged=tmp_path, code=1
+    )
+    assert "is incomplete" in message
+
+
+@pytest.fixture
+def place(tiny_generator: Path, tiny_set: Path, tiny_runs: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A folder with a generator, a set, two checkpoints, and somebody's thesis."""
+    for name, source in {
+        "generator": tiny_generator,
+        "set": tiny_set,
+        "baseline": tiny_runs[0],
+        "sio": tiny_runs[1],
+    }.items():
+        shutil.copytree(source, tmp_path / name)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/thesis.tex").write_text("years of work")
+    return tmp_path
+
+
+GENERATE = ["generate", "--generator", "unet", "--weights", "{generator}", "--per-class", "5", "--out", "{new}"]
+TRAIN = ["train", "--real", "digits", "--synthetic", "{set}", "--out", "{new}"]
+EVALUATE = ["evaluate", "{baseline}", "--id", "digits", *OOD, "--out", "{new}"]
+
+
+def replaced(words: list[str], option: str, value: str) -> list[str]:
+    place = words.index(option) + 1
+    return [*words[:place], value, *words[place + 1 :]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Usage"),
+        (["fly"], "No such command"),
+        (["fit", "digits"], "Missing option '--out'"),
+        (["fit", "digts", "--out", "{new}"], "unknown source 'digts'. Did you mean 'digits'?"),
+        (["fit", "digits", "--out", "{thesis}"], "holds something else (thesis.tex)"),
+        (["fit", "digits", "--out", "{new}", "--channels", "a,b"], "not a list of whole numbers"),
+        (["fit", "digits", "--out", "{new}", "--steps", "x"], "unable to parse string as an integer"),
+        (replaced(GENERATE, "--generator", "unett"), "unknown generator 'unett'. Did you mean 'unet'?"),
+        (replaced(GENERATE, "--weights", "{thesis}"), "model_index.json: no such file"),
+        (replaced(GENERATE, "--per-class", "0"), "per_class must be at least 1"),
+        (replaced(GENERATE, "--out", "{thesis}"), "holds something else (thesis.tex)"),
+        (replaced(GENERATE, "--out", "{set}"), "was begun with other settings"),
+        (replaced(GENERATE, "--out", "{thesis}/thesis.tex"), "is a file"),
+        ([*GENERATE, "--image-size", "32"], "makes images of 8 pixels, not 32"),
+        ([*GENERATE, "--class", "fife"], "unknown class 'fife'. Did you mean 'five'?"),
+        ([*GENERATE, "--sampling", "steps"], "not of the form KEY=VALUE"),
+        ([*GENERATE, "--device", "abacus"], "device 'abacus'"),
+        ([*TRAIN, "--alpha", "0"], "alpha"),
+        ([*TRAIN, "--alpha", "1.1"], "alpha"),
+        ([*TRAIN, "--alpha", "nan"], "alpha"),
+        (["train", "--real", "digits", "--alpha", "0.5", "--out", "{new}"], "needs a synthetic set"),
+        ([*TRAIN, "--mix", "sum"], "mix must be one of batch, loss"),
+        ([*TRAIN, "--network", "convnets"], "Did you mean 'convnet'?"),
+        ([*TRAIN, "--augmentation", "flip"], "unknown augmentation"),
+        ([*TRAIN, "--seeds", "0,0"], "seeds must be there, differ"),
+        ([*TRAIN, "--epochs", "0"], "epochs"),
+        ([*TRAIN, "--batch-size", "1"], "batch_size"),
+        (replaced(TRAIN, "--real", "digits-unknown"), "unknown split of digits-unknown 'train'"),
+        (replaced(TRAIN, "--synthetic", "{thesis}"), "cannot be read as a data set"),
+        (replaced(TRAIN, "--synthetic", "{truncated}"), "train-000001.tar was changed"),
+        (replaced(TRAIN, "--synthetic", "{edited}"), "train-000001.tar was changed"),
+        (replaced(TRAIN, "--synthetic", "{manifest}"), "was edited"),
+        (replaced(TRAIN, "--out", "{baseline}"), "was begun with other settings"),
+        (replaced(TRAIN, "--out", "{thesis}"), "holds something else"),
+        (replaced(EVALUATE, "--ood", "near:u=nothing"), "unknown source 'nothing'"),
+        (replaced(EVALUATE, "--ood", "digits-unknown"), "not of the form near:NAME=SOURCE"),
+        (replaced(EVALUATE, "--id", "textures"), "unknown split of textures 'train'"),
+        (replaced(EVALUATE, "--id", "{animals}"), "knows the classes zero, one"),
+        (replaced(EVALUATE, "--out", "{thesis}"), "holds something else"),
+        ([*EVALUATE, "--detector", "knnn"], "unknown detector 'knnn'. Did you mean 'knn'?"),
+        ([*EVALUATE, "--detector", "knn:k=100000"], "more than the 541 training images"),
+        (["evaluate", "{thesis}", *EVALUATE[2:]], "holds no checkpoint"),
+        (["evaluate", "{torn}", *EVALUATE[2:]], "no sound checkpoint"),
+        (["quickstart", "--out", "{thesis}/thesis.tex"], "thesis.tex"),
+    ],
+)  # fmt: skip
+def test_bad_input_exits_2_with_one_message_and_leaves_every_file_as_it_was(
+    place: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = {"truncated": lambda data: data[:-2000], "edited": lambda data: data.replace(b"PNG", b"PNX", 1)}
+    for name, damage in damaged.items():
+        shard = Path(shutil.copytree(place / "set", place / name)) / "data/train-000001.tar"
+        shard.write_bytes(damage(shard.read_bytes()))
+    edited = Path(shutil.copytree(place / "set", place / "manifest")) / "sio.json"
+    edited.write_text(edited.read_text().replace('"per_class": 5', '"per_class": 4'))
+    weights = Path(shutil.copytree(place / "sio/seed-0", place / "torn")) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    make_animals(place / "animals")
+    names = {name: str(place / name) for name in
+             ("generator", "set", "baseline", "sio", "thesis", "new", "truncated", "edited", "manifest", "torn", "animals")}  # fmt: skip
+    before = snapshot(place)
+    assert main([word.format(**names) for word in words]) == 2
+    captured = capsys.readouterr()
+    shown = " ".join((captured.err + captured.out).replace("│", " ").split())
+    assert message in shown
+    assert "Traceback" not in shown
+    assert snapshot(place) == before
+    assert not (place / "new").exists()
+
+
+def make_animals(folder: Path) -> None:
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(10):
+                Image.new("RGB", (8, 8), (index, 0, 0)).save(folder / split / name / f"{index}.png")

@@ -1,0 +1,73 @@
+"""Shared by all tests: offline, one thread, caches of their own, and tiny real models made once a worker."""
+
+import os
+import tempfile
+
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="sio-data-tests-")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from sio_data import fit, generate, train
+from sio_data.cli import main
+from sio_data.recipe import Recipe
+
+torch.set_num_threads(1)  # with two, a tiny model can be a hundred times slower on a busy machine
+
+
+@pytest.fixture(scope="session")
+def tiny_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real U-Net of the digits, trained for three steps."""
+    folder = tmp_path_factory.mktemp("generator") / "unet"
+    return fit("digits", folder, steps=3, batch_size=8, channels=[16])
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tiny_generator: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real set of 30 samples in four shards. Tests that change it copy it first."""
+    folder = tmp_path_factory.mktemp("set") / "synthetic"
+    generate("unet", str(tiny_generator), folder, per_class=5, shard_size=8, batch_size=4, sampling={"steps": "1"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A baseline and an SIO checkpoint of two seeds each, trained for two epochs."""
+    folder = tmp_path_factory.mktemp("runs")
+    train("digits", folder / "baseline", epochs=2, seeds=[0, 1])
+    train("digits", folder / "sio", synthetic=str(tiny_set), epochs=2, seeds=[0, 1])
+    return folder / "baseline", folder / "sio"
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return Recipe("unet", "abc", ("cat", "dog", "owl"), per_class=5, image_size=4, shard_size=4, batch_size=3)
+
+
+Snapshot = dict[str, bytes]
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """The content of every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def refuse(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    """Run a command that must end with exit code 2 (or another), one message, and no file changed."""
+
+    def run(*words: object, unchanged: Path, code: int = 2) -> str:
+        before = snapshot(unchanged)
+        assert main([str(word) for word in words]) == code
+        captured = capsys.readouterr()
+        assert snapshot(unchanged) == before
+        assert "Traceback" not in captured.err
+        message = " ".join(captured.err.split())
+        assert message.count("error:") == 1
+        return message
+
+    return run

@@ -1,0 +1,137 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from diffusers import UNet2DModel
+from safetensors.torch import load_file
+
+from sio_data import fit
+from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError, SioDataError
+from sio_data.fitting.diffusion import DiffusionSettings, DiffusionTrainer
+from sio_data.sources import load_source
+from tests.conftest import snapshot
+
+TINY = {"steps": 6, "batch_size": 8, "channels": [16]}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "unet/diffusion_pytorch_model.safetensors")
+
+
+def test_the_result_is_a_diffusers_folder_with_class_map_card_and_samples(tiny_generator: Path) -> None:
+    assert sorted(snapshot(tiny_generator)) == [
+        "README.md", "model_index.json", "samples.png", "scheduler/scheduler_config.json", "training.json",
+        "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
+    ]  # fmt: skip
+    unet = UNet2DModel.from_pretrained(tiny_generator, subfolder="unet", low_cpu_mem_usage=False)
+    assert unet.config.num_class_embeds == 7
+    index = json.loads((tiny_generator / "model_index.json").read_text())
+    assert index["id2label"] == {str(i): name for i, name in enumerate(load_source("digits").class_names)}
+    metadata = yaml.safe_load((tiny_generator / "README.md").read_text().split("---\n")[1])
+    assert metadata["license"] == "cc-by-4.0"
+    record = json.loads((tiny_generator / "training.json").read_text())
+    assert record["command"].startswith("sio-data fit digits --out ")
+    assert record["command"].endswith("--steps 3 --batch-size 8 --channels 16")
+
+
+def test_training_lowers_the_loss() -> None:
+    settings = DiffusionSettings(40, 32, 1e-3, (16,), 0)
+    trainer = DiffusionTrainer(settings, load_source("digits"), torch.device("cpu"))
+    losses = [trainer._step(step) for step in range(40)]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_interrupted_it_goes_on_from_the_saved_step_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit("digits", tmp_path / "whole", **TINY)
+    made = DiffusionTrainer._step
+    steps = []
+
+    def stop_at_five(self: DiffusionTrainer, step: int) -> float:
+        steps.append(step)
+        if step == 5 and steps.count(5) == 1:
+            raise KeyboardInterrupt
+        return made(self, step)
+
+    monkeypatch.setattr(DiffusionTrainer, "_step", stop_at_five)
+    with pytest.raises(KeyboardInterrupt):
+        fit("digits", tmp_path / "stopped", save_every=2, **TINY)
+    assert not (tmp_path / "stopped/model_index.json").exists()
+    torch.manual_seed(99)
+    stopped = fit("digits", tmp_path / "stopped", save_every=2, **TINY)
+    assert steps == [0, 1, 2, 3, 4, 5, 4, 5]
+    for name, tensor in weights(whole).items():
+        assert torch.equal(weights(stopped)[name], tensor), name
+    assert not (stopped / ".state.pt").exists()
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    results = [weights(fit("digits", tmp_path / str(i), seed=seed, **TINY)) for i, seed in enumerate((0, 0, 1))]
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+    assert not all(torch.equal(results[0][name], results[2][name]) for name in results[0])
+
+
+def test_run_again_when_complete_it_changes_nothing(tiny_generator: Path) -> None:
+    before = snapshot(tiny_generator)
+    fit("digits", tiny_generator, steps=3, batch_size=8, channels=[16])
+    assert snapshot(tiny_generator) == before
+
+
+def test_other_settings_are_refused_by_name(tiny_generator: Path) -> None:
+    with pytest.raises(SettingsMismatchError, match=r"batch_size: 8 there, 9 asked"):
+        fit("digits", tiny_generator, steps=3, batch_size=9, channels=[16])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"channels": [10]}, "multiples of 16"),
+        ({"channels": [16, 16, 16, 16, 16]}, "cannot be halved 4 times"),
+        ({"image_size": 9, "channels": [16, 16]}, "divisible by 2"),
+        ({"save_every": 0}, "save_every"),
+        ({"device": "abacus"}, "abacus"),
+    ],
+)
+def test_bad_input_is_refused_before_a_folder_is_made(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit("digits", tmp_path / "out", **{**TINY, **change})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(FolderInUseError):
+        fit("digits", tmp_path, **TINY)
+
+
+def test_a_damaged_state_is_refused_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pickle
+
+    class Harm:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "harm",)
+
+    def fail(self: object, step: int) -> float:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(DiffusionTrainer, "_step", fail)
+        fit("digits", tmp_path / "out", **TINY)
+    for content in (b"", b"junk", pickle.dumps(Harm())):
+        (tmp_path / "out/.state.pt").write_bytes(content)
+        with pytest.raises(InputError, match="is damaged"):
+            fit("digits", tmp_path / "out", **TINY)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_loss_that_explodes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DiffusionTrainer, "_step", lambda self, step: float("nan"))
+    with pytest.raises(SioDataError, match="the loss became nan at step 0"):
+        fit("digits", tmp_path / "out", **TINY)

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sio_data.errors import InputError
+from sio_data.images import decode, encode, fit_square, write_class_grid
+
+
+@pytest.mark.parametrize("image_format", ["png", "webp"])
+def test_lossless_round_trip(image_format: str) -> None:
+    image = np.random.RandomState(0).randint(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(decode(encode(image, image_format), 8), image)
+
+
+def test_jpg_is_close() -> None:
+    image = np.full((8, 8, 3), 100, np.uint8)
+    assert np.abs(decode(encode(image, "jpg"), 8).astype(int) - 100).max() <= 2
+
+
+def test_a_huge_picture_is_refused_by_its_header() -> None:
+    with pytest.raises(InputError, match="expected an RGB image of 8x8"):
+        decode(encode(np.zeros((3000, 3000, 3), np.uint8), "png"), 8)
+
+
+def test_fit_square_keeps_the_middle_and_makes_grey_rgb() -> None:
+    picture = Image.new("L", (30, 10), 0)
+    picture.paste(255, (10, 0, 20, 10))
+    assert (fit_square(picture, 10) == 255).all()
+
+
+def test_fit_square_antialiases() -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    small = fit_square(Image.fromarray(stripes), 8)
+    assert np.abs(small.astype(int) - 127).max() < 20
+
+
+def test_grid_shows_each_class_in_its_row(tmp_path: Path) -> None:
+    red, blue = (np.full((8, 8, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
+    write_class_grid(tmp_path / "grid.png", [("red", [red, red]), ("blue", [blue])], columns=2)
+    picture = np.asarray(Image.open(tmp_path / "grid.png"))
+    upper, lower = np.array_split(picture, 2)
+    assert (upper == (255, 0, 0)).all(-1).sum() == 2 * 48 * 48
+    assert (lower == (0, 0, 255)).all(-1).sum() == 48 * 48

@@ -1,0 +1,94 @@
+"""What others see of a set: load_dataset, webdataset, the card."""
+
+import json
+import shutil
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import yaml
+from datasets import load_dataset
+
+from sio_data import generate, load_source, open_set
+from sio_data.errors import InputError, UnknownNameError
+
+NAMES = ["zero", "one", "two", "three", "four", "five"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_load_dataset_gives_images_and_named_labels(tiny_set: Path, streaming: bool) -> None:
+    loaded = load_dataset(str(tiny_set), split="train", streaming=streaming)
+    assert isinstance(loaded.features["png"], datasets.Image)
+    assert loaded.features["cls"] == datasets.ClassLabel(names=NAMES)
+    rows = list(loaded)
+    ours = open_set(tiny_set).read()
+    assert [row["cls"] for row in rows] == ours.labels.tolist()
+    assert np.array_equal([np.asarray(row["png"]) for row in rows], ours.images.permute(0, 2, 3, 1).numpy())
+    provenance = rows[3]["json"] if isinstance(rows[3]["json"], dict) else json.loads(rows[3]["json"])
+    assert provenance["index"] == 3
+    assert provenance["class"] == "three"
+
+
+def test_another_set_of_the_same_folder_name_is_not_served_from_the_cache(
+    tiny_generator: Path, tiny_set: Path, tmp_path: Path
+) -> None:
+    load_dataset(str(tiny_set), split="train")
+    other = tmp_path / tiny_set.name
+    generate("unet", str(tiny_generator), other, per_class=5, seed=9, shard_size=8, sampling={"steps": "1"})
+    first = np.asarray(load_dataset(str(other), split="train")[0]["png"])
+    assert np.array_equal(first, open_set(other).read().images[0].permute(1, 2, 0).numpy())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its files open
+def test_webdataset_reads_the_shards(tiny_set: Path) -> None:
+    import webdataset
+
+    shards = [str(path) for path in sorted((tiny_set / "data").glob("*.tar"))]
+    pipeline = webdataset.WebDataset(
+        shards, shardshuffle=False, select_files=lambda name: name.endswith(("png", "cls"))
+    )
+    rows = list(pipeline.decode("rgb8", only=["png", "cls"]).to_tuple("png", "cls"))
+    ours = open_set(tiny_set).read()
+    assert [label for _, label in rows] == ours.labels.tolist()
+    assert np.array_equal(rows[7][0], ours.images[7].permute(1, 2, 0).numpy())
+
+
+def test_card_names_licence_provenance_and_size(tiny_set: Path) -> None:
+    card = (tiny_set / "README.md").read_text()
+    metadata = yaml.safe_load(card.split("---\n")[1])
+    assert metadata["license"] == "cc-by-4.0"
+    assert metadata["size_categories"] == ["n<1K"]
+    assert "synthetic" in metadata["tags"]
+    assert metadata["dataset_info"]["splits"][0]["num_examples"] == 30
+    for text in ("2303.14531", open_set(tiny_set).manifest.recipe.hash, "load_dataset"):
+        assert text in card
+
+
+def test_a_set_is_a_source(tiny_set: Path) -> None:
+    images = load_source(str(tiny_set))
+    assert len(images) == 30
+    assert load_source(f"{tiny_set}#train", image_size=12).image_size == 12
+    with pytest.raises(UnknownNameError, match="unknown split"):
+        load_source(f"{tiny_set}#test")
+
+
+def test_a_folder_that_is_no_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no synthetic set"):
+        open_set(tmp_path)
+
+
+def test_names_that_would_break_the_card_do_not(tiny_generator: Path, tmp_path: Path) -> None:
+    weights = Path(shutil.copytree(tiny_generator, tmp_path / "weights"))
+    index = json.loads((weights / "model_index.json").read_text())
+    hostile = ["no", "1", "---\nlicense: mit", "<script>alert(1)</script>", "a | b: [c](d) `e`", "ö: 'x' \"y\" #z"]
+    index["id2label"] = {str(label): name for label, name in enumerate(hostile)}
+    (weights / "model_index.json").write_text(json.dumps(index))
+    out = tmp_path / "set"
+    generate("unet", str(weights), out, per_class=1, sampling={"steps": "1"})
+    assert load_dataset(str(out), split="train").features["cls"].names == hostile
+    card = (out / "README.md").read_text()
+    body = card.split("---\n", 2)[2] if card.count("---\n") == 2 else card[card.rindex("---\n") :]
+    assert "<script>" not in body
+    assert "\\[c\\](d)" in body  # Markdown shows the brackets, and makes no link of them
+    assert "\nlicense: mit" not in body

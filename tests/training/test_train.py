@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sio_data import Classifier, load_source, train
+from sio_data.errors import SioDataError
+from sio_data.training import find_runs
+from sio_data.training.loop import TrainingSettings, measure_accuracy, train_run
+from tests.conftest import snapshot
+
+CPU = torch.device("cpu")
+
+
+def test_training_lowers_the_loss_and_learns_the_digits() -> None:
+    real, val = load_source("digits", "train"), load_source("digits", "val")
+    trained = train_run(TrainingSettings(epochs=8, alpha=1.0), real, val, None, 0, CPU)
+    assert trained.history[-1]["loss"] < 0.5 * trained.history[0]["loss"]
+    assert trained.accuracy > 0.9
+    assert measure_accuracy(trained.classifier, val, CPU) == trained.accuracy
+
+
+def test_the_best_epoch_is_kept_the_later_one_on_a_tie() -> None:
+    real, val = load_source("digits", "train"), load_source("digits", "val")
+    trained = train_run(TrainingSettings(epochs=6, alpha=1.0), real, val, None, 0, CPU)
+    accuracies = [epoch["val_accuracy"] for epoch in trained.history]
+    best = max(accuracies)
+    assert trained.epoch == max(place for place, value in enumerate(accuracies, 1) if value == best)
+
+
+def test_same_seed_same_weights_and_the_seed_matters(tiny_set: Path) -> None:
+    real, val, extra = load_source("digits", "train"), load_source("digits", "val"), load_source(str(tiny_set))
+    settings = TrainingSettings(epochs=1)
+    heads = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(len(heads))
+        heads.append(train_run(settings, real, val, extra, seed, CPU).classifier.head.weight)
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_global_random_state_is_left_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    real, val = load_source("digits", "train"), load_source("digits", "val")
+    train_run(TrainingSettings(epochs=1, alpha=1.0), real, val, None, 0, CPU)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_run_is_a_whole_checkpoint_with_its_record(tiny_runs: tuple[Path, Path], tiny_set: Path) -> None:
+    baseline, sio = tiny_runs
+    for folder in (baseline, sio):
+        assert [run.name for run in find_runs(folder)] == ["seed-0", "seed-1"]
+        for run in find_runs(folder):
+            assert {path.name for path in run.iterdir()} == {
+                "config.json", "model.safetensors", "README.md", "training.json",
+            }  # fmt: skip
+    record = json.loads((sio / "seed-1/training.json").read_text())
+    assert record["settings"]["alpha"] == 0.8
+    assert record["settings"]["synthetic"] == str(tiny_set)
+    assert record["command"].startswith(f"sio-data train --real digits --synthetic {tiny_set} --alpha 0.8")
+    assert len(record["history"]) == 2
+    assert Classifier.from_pretrained(sio / "seed-0").class_names[:2] == ("zero", "one")
+
+
+def test_called_again_it_makes_only_what_is_missing(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    train("digits", out, epochs=1, seeds=[0])
+    before = snapshot(out)
+    runs = train("digits", out, epochs=1, seeds=[0, 1])
+    assert [run.made for run in runs] == [False, True]
+    assert before.items() <= snapshot(out).items()
+
+
+def test_an_unfinished_run_is_made_again(tmp_path: Path) -> None:
+    leftover = tmp_path / "runs/.seed-0.unfinished"
+    leftover.mkdir(parents=True)
+    (leftover / "config.json").write_text("half a file")
+    assert train("digits", tmp_path / "runs", epochs=1, seeds=[0])[0].made
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["seed-0"]
+
+
+def test_a_loss_that_explodes_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SioDataError, match="give a lower learning rate"):
+        train("digits", tmp_path / "runs", epochs=3, seeds=[0], learning_rate=1e30)
+    assert not (tmp_path / "runs").exists()
