@@ -77,7 +77,7 @@ def main() -> None:
         found = state(folder)
         in_child(lambda folder=folder: make(folder))
         moments.append({"killed": ended_by == signal.SIGKILL, "state": found, "folder": str(folder)})
-    print(json.dumps(moments))
+    sys.stdout.write(json.dumps(moments))
 
 
 main()

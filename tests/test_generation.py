@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -216,7 +215,7 @@ def test_bad_input_is_refused_before_a_folder_is_made(tiny_generator: Path, tmp_
         with pytest.raises(error, match=message):
             generate("unet", str(tiny_generator), out, **{**ARGUMENTS, **change})
         assert not out.exists()
-    with pytest.raises(UnknownNameError, match="unknown generator 'unett'. Did you mean 'unet'"):
+    with pytest.raises(UnknownNameError, match="unknown generator 'unett'"):
         generate("unett", str(tiny_generator), out, **ARGUMENTS)
     with pytest.raises(InputError, match="no such folder"):
         generate("unet", str(tmp_path / "nothing"), out, **ARGUMENTS)
@@ -224,4 +223,4 @@ def test_bad_input_is_refused_before_a_folder_is_made(tiny_generator: Path, tmp_
     (tmp_path / "full/thesis.tex").touch()
     with pytest.raises(FolderInUseError, match=r"thesis\.tex"):
         generate("unet", str(tiny_generator), tmp_path / "full", **ARGUMENTS)
-    assert os.listdir(tmp_path) == ["full"]
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]

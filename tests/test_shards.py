@@ -85,7 +85,7 @@ def test_an_error_while_writing_leaves_nothing(tmp_path: Path, recipe: Recipe, i
 def test_a_truncated_shard_is_found(tmp_path: Path, recipe: Recipe, shard: ShardRecord) -> None:
     path = tmp_path / shard.path
     path.write_bytes(path.read_bytes()[:-4096])
-    with pytest.raises(CorruptSetError, match="of .* bytes"):
+    with pytest.raises(CorruptSetError, match="bytes"):
         list(read_shard(tmp_path, shard, recipe))
 
 
@@ -100,7 +100,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path, shard: ShardRecord) -> None:
 
 def test_a_missing_shard_is_named(tmp_path: Path, shard: ShardRecord) -> None:
     (tmp_path / shard.path).unlink()
-    with pytest.raises(CorruptSetError, match="train-000001.tar is missing"):
+    with pytest.raises(CorruptSetError, match=r"train-000001\.tar is missing"):
         check_shard(tmp_path, shard)
 
 
@@ -155,7 +155,7 @@ def test_a_link_in_a_shard_is_refused(tmp_path: Path, recipe: Recipe) -> None:
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(member)
     record = ShardRecord("data/train-000000.tar", sha256_file(path), path.stat().st_size, 1)
-    with pytest.raises(CorruptSetError, match="expected 000000000.png"):
+    with pytest.raises(CorruptSetError, match=r"expected 000000000\.png"):
         list(read_shard(tmp_path, record, recipe))
 
 

@@ -69,7 +69,7 @@ def test_a_split_named_in_the_source_is_taken_whole(tmp_path: Path) -> None:
     assert values(f"{folder}#train", "test") == list(range(40))
     with pytest.raises(UnknownNameError, match="unknown split"):
         load_source(f"{folder}#nothing")
-    with pytest.raises(UnknownNameError, match="unknown split of .* 'test'"):
+    with pytest.raises(UnknownNameError, match=r"unknown split of .* 'test'"):
         load_source(str(folder), "test")
 
 

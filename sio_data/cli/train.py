@@ -25,6 +25,7 @@ def command(
     momentum: Annotated[float, typer.Option(help="Of SGD.")] = 0.9,
     weight_decay: Annotated[float, typer.Option(help="Of SGD.")] = 5e-4,
     augmentation: Annotated[str, typer.Option(help="none, crop or crop-flip.")] = "crop",
+    keep: Annotated[str, typer.Option(help="Weights to keep: last, or best by validation accuracy.")] = "last",
     image_size: ImageSize = None,
     seeds: Annotated[str, typer.Option(help="One run each.")] = "0,1,2",
     device: Device = None,
@@ -48,6 +49,7 @@ def command(
         momentum=momentum,
         weight_decay=weight_decay,
         augmentation=augmentation,
+        keep=keep,  # type: ignore[arg-type]  # checked by the function
         image_size=image_size,
         seeds=read_numbers(seeds, "--seeds") or [],
         device=device,

@@ -53,7 +53,7 @@ def _cell(value: Spread, reference: Spread, better: int) -> dict[str, Any]:
         "std": f"{100 * value.std:.2f}" if value.runs > 1 else "",
         "difference": None if value is reference else f"{rounded:+.2f}",
         "mark": "better" if rounded * better > 0 else "worse" if rounded * better < 0 else "same",
-        "clear": abs(difference) > 100 * max(value.std, reference.std),
+        "beyond_spread": abs(difference) > 100 * max(value.std, reference.std),
     }
 
 
@@ -90,7 +90,9 @@ def _panels(evaluation: "Evaluation", ood: dict[str, Any]) -> dict[str, Any]:
     """Draw the charts of one OOD set: for each detector a histogram a checkpoint (first run), and ROC of all runs."""
     results = evaluation.results
     name = ood["name"]
-    first_run = {run.checkpoint: run.name for run in reversed(results.runs)}
+    first_run: dict[str, str] = {}
+    for run in results.runs:
+        first_run.setdefault(run.checkpoint, run.name)
     rows = []
     for detector in results.detectors:
         histograms = [

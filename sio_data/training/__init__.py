@@ -17,7 +17,7 @@ from sio_data.mixing import MixedBatches, check_alpha
 from sio_data.rendering import render_card
 from sio_data.sources import load_source
 from sio_data.training.checkpoint import CONFIG
-from sio_data.training.loop import Trained, TrainingSettings, train_run
+from sio_data.training.loop import Keep, Trained, TrainingSettings, train_run
 from sio_data.training.objective import Mix
 
 RECORD = "training.json"
@@ -57,6 +57,7 @@ def train(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     augmentation: str = "crop",
+    keep: Keep = "last",
     image_size: int | None = None,
     seeds: Sequence[int] = _DEFAULT_SEEDS,
     device: str | None = None,
@@ -79,6 +80,7 @@ def train(
         momentum: Of SGD.
         weight_decay: Of SGD.
         augmentation: `none`, `crop` or `crop-flip`.
+        keep: Which weights: `last`, or `best` by validation accuracy; see `TrainingSettings`.
         image_size: Resize real and synthetic images to this many pixels; None keeps their size.
         seeds: One run each.
         device: Where to train; None means the best device at hand.
@@ -103,6 +105,7 @@ def train(
         momentum=momentum,
         weight_decay=weight_decay,
         augmentation=augmentation,
+        keep=keep,
     )
     _check_seeds(seeds)
     target = pick_device(device)

@@ -3,7 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +17,15 @@ from sio_data.training.checkpoint import Classifier
 from sio_data.training.networks import check_network
 from sio_data.training.objective import Mix, check_mix, sio_loss
 
+Keep = Literal["last", "best"]
+
 _LAST_RATE = 1e-6
 _EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What decides the trained weights, beside the data and the seed. The defaults are the paper's, but for epochs.
+    """What decides the trained weights, beside data and seed. The defaults are the paper's, but for epochs and keep.
 
     Attributes:
         network: See `sio_data.training.networks`.
@@ -35,6 +37,9 @@ class TrainingSettings:
         momentum: Of SGD with Nesterov's rule.
         weight_decay: Of SGD.
         augmentation: See `sio_data.training.augmentation`.
+        keep: Which weights: `last`, those of the last epoch; `best`, those with the highest validation accuracy, the
+            later ones on a tie (the paper's rule). On a small validation split `best` hangs on one image, and then
+            keeps weights from before the rate came down.
     """
 
     network: str = "convnet"
@@ -46,12 +51,15 @@ class TrainingSettings:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     augmentation: str = "crop"
+    keep: Keep = "last"
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
         check_mix(self.mix)
         check_augmentation(self.augmentation)
         check_network(self.network)
+        if self.keep not in get_args(Keep):
+            raise InputError(f"keep must be one of {', '.join(get_args(Keep))}, not {self.keep!r}.")
         if self.epochs < 1:
             raise InputError(f"epochs must be at least 1, not {self.epochs}.")
         if self.batch_size < 2:
@@ -65,9 +73,9 @@ class Trained:
     """A finished run.
 
     Attributes:
-        classifier: With the weights of the best epoch, on the CPU.
-        epoch: That epoch, from 1: the highest validation accuracy, the later one on a tie.
-        accuracy: Share of the validation images that are right, in [0, 1].
+        classifier: With the weights that are kept, on the CPU.
+        epoch: The epoch they are from, counted from 1.
+        accuracy: Share of the validation images that they get right, in [0, 1].
         history: Mean loss and validation accuracy of each epoch.
     """
 
@@ -90,7 +98,7 @@ def train_run(
     Args:
         settings: See there.
         real: Real training images.
-        val: Real validation images; they choose the epoch that is kept.
+        val: Real validation images.
         synthetic: Synthetic images, or None for the baseline.
         seed: Of the initial weights, the batches and the augmentation.
         device: Where to train.
@@ -109,8 +117,8 @@ def train_run(
         weight_decay=settings.weight_decay,
     )
     steps = settings.epochs * len(batches)
-    best = Trained(model)
-    best_weights: dict[str, Any] = {}
+    kept = Trained(model)
+    weights: dict[str, Any] = {}
     with progress(f"training, seed {seed}", settings.epochs) as advance:
         for epoch in range(settings.epochs):
             generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch + 2**31) % 2**32)
@@ -128,14 +136,14 @@ def train_run(
             if not math.isfinite(mean_loss):
                 raise SioDataError(f"the loss became {mean_loss} in epoch {epoch + 1}; give a lower learning rate.")
             accuracy = measure_accuracy(model, val, device)
-            best.history.append({"loss": mean_loss, "val_accuracy": accuracy})
-            if accuracy >= best.accuracy:
-                best.epoch, best.accuracy = epoch + 1, accuracy
-                best_weights = copy.deepcopy(model.state_dict())
+            kept.history.append({"loss": mean_loss, "val_accuracy": accuracy})
+            if settings.keep == "last" or accuracy >= kept.accuracy:
+                kept.epoch, kept.accuracy = epoch + 1, accuracy
+                weights = copy.deepcopy(model.state_dict())
             advance(1, f"loss {mean_loss:.3f}, val {accuracy:.1%}")
-    model.load_state_dict(best_weights)
-    best.classifier = model.cpu().eval()
-    return best
+    model.load_state_dict(weights)
+    kept.classifier = model.cpu().eval()
+    return kept
 
 
 @torch.inference_mode()

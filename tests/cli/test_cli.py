@@ -148,6 +148,7 @@ def replaced(words: list[str], option: str, value: str) -> list[str]:
         ([*TRAIN, "--augmentation", "flip"], "unknown augmentation"),
         ([*TRAIN, "--seeds", "0,0"], "seeds must be there, differ"),
         ([*TRAIN, "--epochs", "0"], "epochs"),
+        ([*TRAIN, "--keep", "first"], "keep must be one of last, best"),
         ([*TRAIN, "--batch-size", "1"], "batch_size"),
         (replaced(TRAIN, "--real", "digits-unknown"), "unknown split of digits-unknown 'train'"),
         (replaced(TRAIN, "--synthetic", "{thesis}"), "cannot be read as a data set"),
@@ -180,8 +181,10 @@ def test_bad_input_exits_2_with_one_message_and_leaves_every_file_as_it_was(
     weights = Path(shutil.copytree(place / "sio/seed-0", place / "torn")) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     make_animals(place / "animals")
-    names = {name: str(place / name) for name in
-             ("generator", "set", "baseline", "sio", "thesis", "new", "truncated", "edited", "manifest", "torn", "animals")}  # fmt: skip
+    folders = (
+        "generator", "set", "baseline", "sio", "thesis", "new", "truncated", "edited", "manifest", "torn", "animals",
+    )  # fmt: skip
+    names = {name: str(place / name) for name in folders}
     before = snapshot(place)
     assert main([word.format(**names) for word in words]) == 2
     captured = capsys.readouterr()

@@ -132,8 +132,14 @@ def test_unknown_names_come_with_a_guess() -> None:
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("knn", {"k": 0}), ("knn", {"k": "x"}), ("vim", {"dim": 0}), ("ebo", {"temperature": 0}), ("ebo", {"temperature": math.nan})],
-)  # fmt: skip
+    [
+        ("knn", {"k": 0}),
+        ("knn", {"k": "x"}),
+        ("vim", {"dim": 0}),
+        ("ebo", {"temperature": 0}),
+        ("ebo", {"temperature": math.nan}),
+    ],
+)
 def test_parameters_out_of_range_are_refused(name: str, parameters: dict[str, object]) -> None:
     with pytest.raises(InputError):
         create(name, **parameters)

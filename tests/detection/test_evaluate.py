@@ -109,6 +109,16 @@ def test_report_is_one_file_that_shows_the_figures_of_the_results(done: Evaluati
             for group in ("near", "far"):
                 assert f"{100 * done.results.spread(checkpoint, detector, group, 'auroc').mean:.2f}" in shown
     assert f"torch {torch.__version__}" in shown
+    bold = [
+        abs(one.mean - two.mean) > max(one.std, two.std)
+        for metric in ("auroc", "fpr95")
+        for detector in done.results.detectors
+        for group in ("near", "far")
+        for one, two in [[done.results.spread(name, detector, group, metric) for name in ("baseline", "sio")]]
+    ]
+    accuracies = [done.results.accuracy(name) for name in ("baseline", "sio")]
+    bold.append(abs(accuracies[0].mean - accuracies[1].mean) > max(one.std for one in accuracies))
+    assert text.count(' clear">') == sum(bold)
     assert page.tags.count("svg") == 2 * 5 * 3
     assert page.tags.count("img") == 1
 
@@ -131,7 +141,7 @@ def test_report_walks_back_to_the_commands_of_every_step(
         "sio-data evaluate sio --id digits --ood near:unknown-digits=digits-unknown --ood far:textures=textures "
         "--out report --detector msp",
     ]
-    assert [line for line in text.splitlines() if line.startswith("sio-data ")] == lines
+    assert [line.strip() for line in text.splitlines() if line.strip().startswith("sio-data ")] == lines
 
 
 def test_differences_are_marked_by_their_direction(done: Evaluation) -> None:
@@ -140,11 +150,11 @@ def test_differences_are_marked_by_their_direction(done: Evaluation) -> None:
 
     low, high = Spread(0.90, 0.01, 3), Spread(0.95, 0.02, 3)
     assert _cell(high, low, better=1) == {
-        "mean": "95.00", "std": "2.00", "difference": "+5.00", "mark": "better", "clear": True,
+        "mean": "95.00", "std": "2.00", "difference": "+5.00", "mark": "better", "beyond_spread": True,
     }  # fmt: skip
     assert _cell(high, low, better=-1)["mark"] == "worse"
     assert _cell(low, low, better=1)["difference"] is None
-    assert _cell(Spread(0.905, 0.01, 3), low, better=1)["clear"] is False
+    assert _cell(Spread(0.905, 0.01, 3), low, better=1)["beyond_spread"] is False
 
 
 def test_markup_in_names_stays_text(tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -23,10 +23,19 @@ def test_training_lowers_the_loss_and_learns_the_digits() -> None:
 
 def test_the_best_epoch_is_kept_the_later_one_on_a_tie() -> None:
     real, val = load_source("digits", "train"), load_source("digits", "val")
-    trained = train_run(TrainingSettings(epochs=6, alpha=1.0), real, val, None, 0, CPU)
+    trained = train_run(TrainingSettings(epochs=6, alpha=1.0, keep="best"), real, val, None, 0, CPU)
     accuracies = [epoch["val_accuracy"] for epoch in trained.history]
     best = max(accuracies)
     assert trained.epoch == max(place for place, value in enumerate(accuracies, 1) if value == best)
+
+
+def test_the_last_epoch_is_kept_unless_the_best_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, val = load_source("digits", "train"), load_source("digits", "val")
+    for keep, expected in (("last", 3), ("best", 2)):
+        accuracies = iter([0.1, 0.9, 0.5])
+        monkeypatch.setattr("sio_data.training.loop.measure_accuracy", lambda *_, values=accuracies: next(values))
+        trained = train_run(TrainingSettings(epochs=3, alpha=1.0, keep=keep), real, val, None, 0, CPU)
+        assert trained.epoch == expected
 
 
 def test_same_seed_same_weights_and_the_seed_matters(tiny_set: Path) -> None:
