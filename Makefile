@@ -22,6 +22,9 @@ test-all: $(VENV)/.dev  ## The same with the slow tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
 
+bench: $(VENV)/.run  ## Measure speed; tables and JSON
+	$(BIN)/python benchmarks/startup.py
+
 format: $(VENV)/.dev  ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -39,4 +42,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(VENV)/.run $@
 
-.PHONY: help demo test test-all format clean
+.PHONY: help demo test test-all bench format clean

@@ -46,16 +46,19 @@ def test_readme_shows_the_commands_that_run() -> None:
         assert shlex.join(["sio-data", *words]) in readme
 
 
-def test_python_in_the_readme_runs(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks that need nothing but a synthetic set; the set at hand stands in for the demo's."""
+def test_python_in_the_readme_runs(
+    tiny_set: Path, tiny_runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small stand-ins take the place of the demo's set and checkpoints; other tests run the five commands."""
     import torch
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo/synthetic").symlink_to(tiny_set)
+    (tmp_path / "demo/sio").symlink_to(tiny_runs[1])
     blocks = [part.partition("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]]
-    runnable = [block for block in blocks if "demo/synthetic" in block and "sio_data.fit" not in block]
-    assert len(runnable) >= 2
+    runnable = [block for block in blocks if "sio_data.fit" not in block]
+    assert len(runnable) == 3
     for block in runnable:
         torch.manual_seed(0)
         exec(compile(block.replace("range(60)", "range(1)"), "README.md", "exec"), {})

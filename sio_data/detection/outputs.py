@@ -57,7 +57,7 @@ class Outputs:
 
 
 @torch.inference_mode()
-def compute_outputs(classifier: Classifier, images: ImageSet, device: torch.device) -> Outputs:
+def compute_outputs(classifier: Classifier, images: ImageSet, device: torch.device | str = "cpu") -> Outputs:
     """Run a classifier once over a set of images.
 
     Args:
