@@ -61,7 +61,12 @@ def test_card_names_licence_provenance_and_size(tiny_set: Path) -> None:
     assert metadata["size_categories"] == ["n<1K"]
     assert "synthetic" in metadata["tags"]
     assert metadata["dataset_info"]["splits"][0]["num_examples"] == 30
-    for text in ("2303.14531", open_set(tiny_set).manifest.recipe.hash, "load_dataset"):
+    for text in (
+        "2303.14531",
+        "| steps = 1, guidance = 1.0 |",
+        open_set(tiny_set).manifest.recipe.hash,
+        "load_dataset",
+    ):
         assert text in card
 
 

@@ -36,6 +36,14 @@ def test_the_result_is_a_diffusers_folder_with_class_map_card_and_samples(tiny_g
     assert record["command"].endswith("--steps 3 --batch-size 8 --channels 16")
 
 
+def test_python_in_the_card_runs(tiny_generator: Path) -> None:
+    card = (tiny_generator / "README.md").read_text()
+    block = card.split("```python\n")[1].partition("```")[0].replace("path/to/this/folder", str(tiny_generator))
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["zero"].size == (8, 8)
+
+
 def test_training_lowers_the_loss() -> None:
     settings = DiffusionSettings(40, 32, 1e-3, (16,), 0)
     trainer = DiffusionTrainer(settings, load_source("digits"), torch.device("cpu"))
