@@ -33,7 +33,9 @@ def test_a_temporary_file_is_known_as_leftover(tmp_path: Path) -> None:
         temporary.write_text("x")
         assert is_leftover(temporary)
         assert temporary.parent == tmp_path
+        inode = temporary.stat().st_ino
         check_output_folder(tmp_path, is_ours=lambda entry: False)
+    assert (tmp_path / "file").stat().st_ino == inode  # renamed, not copied: it is never half there
 
 
 def test_a_strange_file_in_the_output_folder_is_named(tmp_path: Path) -> None:

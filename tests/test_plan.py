@@ -45,6 +45,12 @@ def test_seeds_differ_in_the_32_bits_that_torch_uses(recipe: Recipe) -> None:
     assert torch.equal(*noise)  # the reason for all this; if it fails, torch has begun to use 64 bits
 
 
+def test_every_seed_has_an_odd_stride_so_that_no_value_comes_twice(recipe: Recipe) -> None:
+    for seed in range(20):
+        first, second = Plan(dataclasses.replace(recipe, seed=seed)).seeds(np.arange(2))
+        assert (second - first) % 2 == 1
+
+
 def test_another_seed_gives_other_seeds(recipe: Recipe) -> None:
     one, two = (Plan(dataclasses.replace(recipe, seed=seed)).seeds(np.arange(1000)) for seed in (0, 1))
     assert len(np.intersect1d(one, two)) < 5

@@ -44,9 +44,47 @@ def test_python_in_the_card_runs(tiny_generator: Path) -> None:
     assert names["zero"].size == (8, 8)
 
 
-def test_training_lowers_the_loss() -> None:
-    settings = DiffusionSettings(40, 32, 1e-3, (16,), 0)
-    trainer = DiffusionTrainer(settings, load_source("digits"), torch.device("cpu"))
+@pytest.fixture
+def trainer() -> DiffusionTrainer:
+    return DiffusionTrainer(DiffusionSettings(40, 32, 1e-3, (16,), 0), load_source("digits"), torch.device("cpu"))
+
+
+def test_a_batch_is_drawn_from_seed_and_step_alone(trainer: DiffusionTrainer) -> None:
+    one, two, other = trainer._draw(3), trainer._draw(3), trainer._draw(4)
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_tenth_of_the_labels_becomes_no_class(trainer: DiffusionTrainer) -> None:
+    labels = torch.cat([trainer._draw(step)[1] for step in range(100)])
+    assert 0.08 < (labels == 6).float().mean() < 0.12
+    assert labels.unique().tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_the_network_learns_v(trainer: DiffusionTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = []
+    mse = torch.nn.functional.mse_loss
+    monkeypatch.setattr(
+        torch.nn.functional, "mse_loss", lambda out, target: (targets.append(target), mse(out, target))[1]
+    )
+    trainer._step(0)
+    clean, _, noise, timesteps = trainer._draw(0)
+    kept = trainer.noise_schedule.alphas_cumprod[timesteps][:, None, None, None]
+    assert torch.allclose(targets[0], kept.sqrt() * noise - (1 - kept).sqrt() * clean, atol=1e-6)
+    assert trainer.sampling_scheduler().config.prediction_type == "v_prediction"
+
+
+def test_what_is_saved_is_the_running_mean_of_the_weights(trainer: DiffusionTrainer) -> None:
+    for step in range(3):
+        trainer._step(step)
+    raw = [parameter.detach().clone() for parameter in trainer.unet.parameters()]
+    mean = [parameter.clone() for parameter in trainer.ema.shadow_params]
+    saved = list(trainer.averaged_unet().parameters())
+    assert all(torch.equal(a, b) for a, b in zip(saved, mean, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(saved, raw, strict=True))
+
+
+def test_training_lowers_the_loss(trainer: DiffusionTrainer) -> None:
     losses = [trainer._step(step) for step in range(40)]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 

@@ -1,12 +1,13 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from sio_data import Classifier, load_source, train
+from sio_data import Classifier, load_source, sio_loss, train
 from sio_data.errors import SioDataError
-from sio_data.training import find_runs
+from sio_data.training import find_runs, loop
 from sio_data.training.loop import TrainingSettings, measure_accuracy, train_run
 from tests.conftest import snapshot
 
@@ -29,13 +30,54 @@ def test_the_best_epoch_is_kept_the_later_one_on_a_tie() -> None:
     assert trained.epoch == max(place for place, value in enumerate(accuracies, 1) if value == best)
 
 
-def test_the_last_epoch_is_kept_unless_the_best_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("keep", "expected"), [("last", 3), ("best", 2)])
+def test_the_last_epoch_is_kept_unless_the_best_is_asked_for(
+    keep: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, val = load_source("digits", "train"), load_source("digits", "val")
-    for keep, expected in (("last", 3), ("best", 2)):
-        accuracies = iter([0.1, 0.9, 0.5])
-        monkeypatch.setattr("sio_data.training.loop.measure_accuracy", lambda *_, values=accuracies: next(values))
-        trained = train_run(TrainingSettings(epochs=3, alpha=1.0, keep=keep), real, val, None, 0, CPU)
-        assert trained.epoch == expected
+    accuracies, heads = iter([0.1, 0.9, 0.5]), []
+
+    def measure(model: Classifier, *_: object) -> float:
+        heads.append(model.head.weight.detach().clone())
+        return next(accuracies)
+
+    monkeypatch.setattr(loop, "measure_accuracy", measure)
+    trained = train_run(TrainingSettings(epochs=3, alpha=1.0, keep=keep), real, val, None, 0, CPU)
+    assert trained.epoch == expected
+    assert torch.equal(trained.classifier.head.weight, heads[expected - 1])
+    assert not torch.equal(heads[1], heads[2])
+
+
+def test_the_rate_follows_a_cosine_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = []
+    step = torch.optim.SGD.step
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self))[1])
+    real, val = load_source("digits", "train"), load_source("digits", "val")
+    train_run(TrainingSettings(epochs=2, alpha=1.0), real, val, None, 0, CPU)
+    expected = [1e-6 + (0.1 - 1e-6) * 0.5 * (1 + math.cos(math.pi * s / 10)) for s in range(10)]
+    assert rates == pytest.approx(expected)
+
+
+def test_the_objective_gets_alpha_mix_and_the_flags(tiny_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def loss(losses: torch.Tensor, flags: torch.Tensor, alpha: float, mix: str) -> torch.Tensor:
+        calls.append((len(losses), int(flags.sum()), alpha, mix))
+        return sio_loss(losses, flags, alpha, mix)
+
+    monkeypatch.setattr(loop, "sio_loss", loss)
+    real, val, extra = load_source("digits", "train"), load_source("digits", "val"), load_source(str(tiny_set))
+    train_run(TrainingSettings(epochs=1, alpha=0.75, mix="loss"), real, val, extra, 0, CPU)
+    assert calls == [(128, 32, 0.75, "loss")] * 5
+
+
+def test_augmentation_is_applied() -> None:
+    real, val = load_source("digits", "train"), load_source("digits", "val")
+    heads = [
+        train_run(TrainingSettings(epochs=1, alpha=1.0, augmentation=name), real, val, None, 0, CPU).classifier.head
+        for name in ("none", "crop", "crop-flip")
+    ]
+    assert len({head.weight.sum().item() for head in heads}) == 3
 
 
 def test_same_seed_same_weights_and_the_seed_matters(tiny_set: Path) -> None:
@@ -86,8 +128,10 @@ def test_an_unfinished_run_is_made_again(tmp_path: Path) -> None:
     leftover = tmp_path / "runs/.seed-0.unfinished"
     leftover.mkdir(parents=True)
     (leftover / "config.json").write_text("half a file")
+    (leftover / "stale.txt").touch()
     assert train("digits", tmp_path / "runs", epochs=1, seeds=[0])[0].made
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["seed-0"]
+    assert not (tmp_path / "runs/seed-0/stale.txt").exists()
 
 
 def test_a_loss_that_explodes_is_an_error(tmp_path: Path) -> None:
