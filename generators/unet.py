@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import metadata_load
+from yaml import YAMLError
 
 from sio_data.device import pick_device
 from sio_data.errors import InputError, UnknownNameError
@@ -55,7 +56,7 @@ class UNetGenerator:
         require_fitted(self._folder)
         self._device = pick_device(device)
         self.class_names = tuple(read_class_map(self._folder).values())
-        self.image_size = int(read_json(self._folder / "unet" / "config.json").get("sample_size", 0))
+        self.image_size = _read_size(self._folder / "unet" / "config.json")
         if image_size not in (None, self.image_size):
             raise InputError(
                 f"generator {weights!r} makes images of {self.image_size} pixels, not {image_size}. "
@@ -63,8 +64,7 @@ class UNetGenerator:
             )
         self.sampling = _parse_options(sampling or {})
         self.revision = _hash_weights(self._folder)
-        card = self._folder / "README.md"
-        self.licence = str((metadata_load(card) or {}).get("license", "unknown")) if card.is_file() else "unknown"
+        self.licence = _read_licence(self._folder / "README.md")
 
     @cached_property
     def _pipeline(self) -> ClassConditionalPipeline:
@@ -75,6 +75,22 @@ class UNetGenerator:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         steps, guidance = int(self.sampling["steps"]), float(self.sampling["guidance"])
         return to_uint8(self._pipeline.denoise(labels, generators, steps, guidance))
+
+
+def _read_size(config: Path) -> int:
+    size = read_json(config).get("sample_size")
+    if type(size) is not int or size < 1:
+        raise InputError(f"{config}: sample_size must be a number of pixels, not {size!r}.")
+    return size
+
+
+def _read_licence(card: Path) -> str:
+    """Read a card's licence; one that cannot be read says nothing."""
+    try:
+        metadata = metadata_load(card)
+    except (OSError, ValueError, YAMLError):
+        return "unknown"
+    return str((metadata or {}).get("license", "unknown"))
 
 
 def _parse_options(given: Mapping[str, str]) -> dict[str, Option]:

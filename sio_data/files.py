@@ -10,6 +10,8 @@ from typing import Any
 
 from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError
 
+_TEMPORARY = ".sio-data-tmp"
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -17,7 +19,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Whoever is killed in between leaves only a temporary file, which `is_leftover` tells apart.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         yield temporary
         _flush_to_disk(temporary)
@@ -35,6 +37,12 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def flush_tree(folder: Path) -> None:
+    """Flush all files below a folder to disk: what a record that calls them complete must wait for."""
+    for path in folder.rglob("*"):
+        _flush_to_disk(path)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     with atomic_path(path) as temporary:
@@ -48,7 +56,7 @@ def write_text(path: Path, text: str) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Tell whether a file is the temporary one of a writer that was killed."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+    return path.name.startswith(".") and path.name.endswith(_TEMPORARY)
 
 
 def remove_leftovers(folder: Path) -> None:

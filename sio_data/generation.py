@@ -18,7 +18,7 @@ from sio_data.plan import Plan
 from sio_data.progress import progress
 from sio_data.recipe import Recipe
 from sio_data.rendering import render_card
-from sio_data.sets import SyntheticSet
+from sio_data.sets import PREVIEW, SyntheticSet, refuse_unknown_shards
 from sio_data.shards import check_shard
 
 _SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
@@ -100,7 +100,9 @@ def generate(
     manifest = _begin(folder, recipe, origin)
     job = ShardJob(folder, Plan(recipe), backend)
     missing = _missing_shards(job, manifest)
-    if missing or not manifest.complete:
+    if manifest.complete:
+        refuse_unknown_shards(folder, manifest)
+    if missing or not manifest.complete or not all((folder / name).is_file() for name in ("README.md", PREVIEW)):
         _mark_incomplete(job, manifest)
         manifest = _make(job, manifest, missing)
     _tidy(folder)
@@ -136,12 +138,14 @@ def _command(
 
 
 def _begin(folder: Path, recipe: Recipe, origin: Origin) -> Manifest:
-    """Give the manifest of the folder if it was begun with this recipe; begin it if it is new or empty."""
+    """Give the manifest of the folder if it was begun with this recipe; begin it if no shard of it is finished."""
     if (folder / MANIFEST).is_file():
         manifest = Manifest.read(folder)
-        check_same_settings(folder, manifest.recipe.to_json(), recipe.to_json())
-        return manifest
-    check_output_folder(folder, is_ours=lambda entry: False)
+        if manifest.complete or any((folder / RECORDS).glob("*.json")):
+            check_same_settings(folder, manifest.recipe.to_json(), recipe.to_json())
+            return manifest
+    else:
+        check_output_folder(folder, is_ours=lambda entry: False)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(recipe, origin)
     manifest.write(folder)
@@ -185,7 +189,7 @@ def _make(job: ShardJob, begun: Manifest, missing: Sequence[int]) -> Manifest:
     todo = sum(len(job.plan[index]) for index in missing)
     with progress("generating", recipe.samples, done=recipe.samples - todo) as advance:
         local.make_shards(job, missing, advance)
-    records = tuple(record for index in range(len(job.plan)) if (record := job.record(index)))
+    records = tuple(job.require_record(index) for index in range(len(job.plan)))
     versions = {name: version(name) for name in ("sio-data", "torch", "pillow")}
     manifest = replace(begun, complete=True, shards=records, versions=versions)
     SyntheticSet(job.folder, manifest).write_preview()

@@ -65,6 +65,21 @@ class ImageSet:
         digest.update(self.images.contiguous().numpy().data)
         return digest.hexdigest()
 
+    def require_labels(self) -> "ImageSet":
+        """Give this set, if each image has a label.
+
+        Raises:
+            ClassMapError: One has none.
+        """
+        count = int((self.labels == UNLABELLED).sum())
+        if count:
+            raise ClassMapError(f"{self.name}: {count} of {len(self)} images have no label; each needs one here.")
+        return self
+
+    def without_labels(self) -> "ImageSet":
+        """Give the same images with no label and no class map."""
+        return replace(self, labels=torch.full_like(self.labels, UNLABELLED), class_names=())
+
     def select(self, indices: Sequence[int] | torch.Tensor) -> "ImageSet":
         """Give the images at these places, in this order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)

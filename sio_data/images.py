@@ -19,6 +19,7 @@ _ENCODINGS: dict[str, dict[str, object]] = {
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
 }
 IMAGE_FORMATS = tuple(_ENCODINGS)
+IMAGE_ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)  # of Pillow
 
 
 def encode(image: Pixels, image_format: str) -> bytes:
@@ -49,23 +50,24 @@ def decode(data: bytes, size: int) -> Pixels:
             if image.size != (size, size) or image.mode != "RGB":
                 raise InputError(f"expected an RGB image of {size}x{size}, found {image.mode} of {image.size}.")
             return np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except IMAGE_ERRORS as error:
         raise InputError(f"not a readable image ({error}).") from error
 
 
 def fit_square(image: Image.Image, size: int) -> Pixels:
-    """Resize the shorter side with antialiasing, then cut the middle square out.
+    """Resize the middle square with antialiasing. 16-bit greys are scaled to 8 bits, transparency is ignored.
 
     Returns:
         uint8 [size, size, 3].
     """
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     image = image.convert("RGB")
     if image.size != (size, size):
-        scale = size / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.crop((left, top, left + size, top + size))
+        side = min(image.size)
+        left, top = ((length - side) / 2 for length in image.size)
+        square = (left, top, left + side, top + side)
+        image = image.resize((size, size), Image.Resampling.BICUBIC, box=square)
     return np.asarray(image)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import read_json, sha256_json, write_json
+from sio_data.plan import Plan
 from sio_data.recipe import Recipe
 
 MANIFEST = "sio.json"
@@ -131,10 +132,12 @@ class Manifest:
                 shards=tuple(map(ShardRecord.from_json, value["shards"])),
                 versions=dict(value["versions"]),
             )
+            hashes = (manifest.recipe.hash, manifest.digest)
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise CorruptSetError(f"{path} is not a sound manifest: {error}") from error
-        if value.get("recipe_hash") != manifest.recipe.hash or value.get("digest") != manifest.digest:
+        if (value.get("recipe_hash"), value.get("digest")) != hashes:
             raise CorruptSetError(f"{path} was edited: a hash in it does not fit what it says.")
-        if manifest.complete and sum(shard.samples for shard in manifest.shards) != manifest.recipe.samples:
-            raise CorruptSetError(f"{path} says complete, but its shards do not hold what its recipe asks for.")
+        planned = ((shard.path, len(shard)) for shard in Plan(manifest.recipe))
+        if manifest.complete and [(shard.path, shard.samples) for shard in manifest.shards] != list(planned):
+            raise CorruptSetError(f"{path} says complete, but its shards are not those that its recipe asks for.")
         return manifest

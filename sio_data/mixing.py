@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sio_data.errors import ClassMapError, InputError
-from sio_data.image_set import UNLABELLED, ImageSet
+from sio_data.errors import InputError
+from sio_data.image_set import ImageSet
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class MixedBatches:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}.")
         for images in (real, synthetic):
-            if images is not None and (images.labels == UNLABELLED).any():
-                raise ClassMapError(f"{images.name} has images without a label; training needs one for each.")
+            if images is not None:
+                images.require_labels()
         self._only_real = synthetic is None or alpha == 1
         self._real_share = batch_size if self._only_real else math.floor(batch_size * alpha + 1e-9)
         if not self._only_real and self._real_share in (0, batch_size):

@@ -55,7 +55,7 @@ class Plan:
         self._offset, self._stride = _seed_sequence(recipe.seed)
 
     def __len__(self) -> int:
-        return -(-self.recipe.samples // self.recipe.shard_size)
+        return self.recipe.shards
 
     def __iter__(self) -> Iterator[ShardPlan]:
         return (self[index] for index in range(len(self)))
@@ -65,7 +65,15 @@ class Plan:
             raise IndexError(f"shard {index} of {len(self)}")
         start = index * self.recipe.shard_size
         samples = np.arange(start, min(start + self.recipe.shard_size, self.recipe.samples), dtype=np.int64)
-        return ShardPlan(index, start, samples % len(self.recipe.class_names), self.seeds(samples))
+        return ShardPlan(index, start, self.labels(samples), self.seeds(samples))
+
+    @overload
+    def labels(self, samples: int) -> int: ...
+    @overload
+    def labels(self, samples: Integers) -> Integers: ...
+    def labels(self, samples: int | Integers) -> int | Integers:
+        """Give the labels of samples, by their index in the set."""
+        return samples % len(self.recipe.class_names)
 
     @overload
     def seeds(self, samples: int) -> int: ...

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -27,7 +28,7 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Advance]:
     console = Console(stderr=True)
     if console.is_terminal:
         with _bar(console) as bar:
-            task = bar.add_task(title, total=total, completed=done, note="")
+            task = bar.add_task(escape(title), total=total, completed=done, note="")
             yield lambda units, note: bar.update(task, advance=units, note=note)
     else:
         yield _line_printer(console, title, total, done)
@@ -55,7 +56,8 @@ def _line_printer(console: Console, title: str, total: int, done: int) -> Advanc
         now = time.monotonic()
         if now - printed >= _SECONDS_BETWEEN_LINES and count > done:
             left = (now - started) / (count - done) * (total - count)
-            console.print(f"{title}: {count}/{total} {note} ({left:.0f} s left)", highlight=False, soft_wrap=True)
+            line = f"{title}: {count}/{total} {note} ({left:.0f} s left)"
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
             printed = now
 
     return advance

@@ -1,5 +1,6 @@
 """What to generate, as frozen data. Its hash names the result."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -10,6 +11,8 @@ from sio_data.errors import InputError
 from sio_data.files import sha256_json
 from sio_data.images import IMAGE_FORMATS
 
+MAX_IMAGE_SIZE = 4096
+MAX_SHARDS = 10**6  # their names have six digits
 MAX_SAMPLES = 10**9  # keys have nine digits, and every sample needs a seed of its own out of 2**32
 
 Option = str | int | float | bool
@@ -55,12 +58,21 @@ class Recipe:
         for name in ("per_class", "image_size", "shard_size", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.image_size > MAX_IMAGE_SIZE:
+            raise InputError(f"image_size must be at most {MAX_IMAGE_SIZE}, not {self.image_size}.")
+        if not all(
+            isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value))
+            for value in self.sampling.values()
+        ):
+            raise InputError(f"sampling options must be texts or numbers, not {dict(self.sampling)}.")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed must be from 0 to 2**63 - 1, not {self.seed}.")
         if not self.class_names or len(set(self.class_names)) != len(self.class_names):
             raise InputError(f"class names must be there and differ: {', '.join(self.class_names) or 'none given'}.")
         if self.samples > MAX_SAMPLES:
             raise InputError(f"{self.samples:,} samples are more than the {MAX_SAMPLES:,} that one set can hold.")
+        if self.shards > MAX_SHARDS:
+            raise InputError(f"{self.shards:,} shards are more than {MAX_SHARDS:,}; give a larger shard_size.")
         if self.image_format not in IMAGE_FORMATS:
             raise InputError(f"image format {self.image_format!r} is none of {', '.join(IMAGE_FORMATS)}.")
 
@@ -68,6 +80,11 @@ class Recipe:
     def samples(self) -> int:
         """How many samples the set holds."""
         return self.per_class * len(self.class_names)
+
+    @property
+    def shards(self) -> int:
+        """In how many shards they lie."""
+        return -(-self.samples // self.shard_size)
 
     @cached_property
     def hash(self) -> str:

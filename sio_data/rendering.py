@@ -45,8 +45,7 @@ def _harmless(value: object) -> object:
     """Keep a text on its line and out of Markdown's and HTML's syntax."""
     if not isinstance(value, str):
         return value
-    text = " ".join(value.split())
-    return "".join({"<": "&lt;", ">": "&gt;", "|": "\\|", "[": "\\[", "]": "\\]", "`": "'"}.get(c, c) for c in text)
+    return "".join(f"&#{ord(c)};" if c in "\\`*[]<>|&#!" else c for c in " ".join(value.split()))
 
 
 def _read(package: str, template: str) -> str:

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from sio_data.errors import CorruptSetError, IncompleteError, InputError
-from sio_data.files import is_leftover
 from sio_data.image_set import ImageSet
 from sio_data.images import write_class_grid
 from sio_data.manifest import MANIFEST, Manifest
@@ -40,7 +39,10 @@ class SyntheticSet:
             CorruptSetError: A shard is truncated, edited, missing or not what the recipe asks for.
         """
         recipe = self.manifest.recipe
-        images = np.empty((recipe.samples, recipe.image_size, recipe.image_size, 3), np.uint8)
+        try:
+            images = np.empty((recipe.samples, recipe.image_size, recipe.image_size, 3), np.uint8)
+        except MemoryError as error:
+            raise InputError(f"{self.folder} does not fit in memory: {recipe.samples:,} images.") from error
         labels = np.empty(recipe.samples, np.int64)
         filled = 0
         with progress(f"reading {self.folder}", recipe.samples) as advance:
@@ -81,16 +83,21 @@ def open_set(folder: str | Path) -> SyntheticSet:
     manifest = Manifest.read(folder)
     if not manifest.complete:
         raise IncompleteError(f"{folder} is incomplete. Run the `sio-data generate` command that began it again.")
-    _refuse_unknown_shards(folder, manifest)
+    refuse_unknown_shards(folder, manifest)
     return SyntheticSet(folder, manifest)
 
 
-def _refuse_unknown_shards(folder: Path, manifest: Manifest) -> None:
+def refuse_unknown_shards(folder: Path, manifest: Manifest) -> None:
+    """Refuse a set whose `data/` holds files that the manifest does not name; hidden ones do not count.
+
+    Raises:
+        CorruptSetError: There is one.
+    """
     known = {record.path for record in manifest.shards}
     strange = [
         path
         for path in sorted((folder / "data").glob("*"))
-        if f"data/{path.name}" not in known and not is_leftover(path)
+        if f"data/{path.name}" not in known and not path.name.startswith(".")
     ]
     if strange:
         raise CorruptSetError(f"{strange[0]} is not in {MANIFEST}. Move it out of the set.")

@@ -16,7 +16,7 @@ from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import atomic_path, canonical_json, sha256_file
 from sio_data.images import Pixels, decode, encode
 from sio_data.manifest import ShardRecord
-from sio_data.plan import ShardPlan
+from sio_data.plan import Plan, ShardPlan
 from sio_data.recipe import Recipe
 
 _MAX_METADATA_BYTES = 1 << 16
@@ -107,11 +107,12 @@ def read_shard(folder: Path, record: ShardRecord, recipe: Recipe) -> Iterator[Sa
     """
     check_shard(folder, record)
     path = folder / record.path
+    plan = Plan(recipe)
     count = 0
     try:
         with tarfile.open(path, "r:") as tar:
-            for members in _triples(tar, recipe.image_format):
-                yield _sample(*members, recipe)
+            for members in _triples(tar, recipe.image_format, record.bytes):
+                yield _sample(*members, plan)
                 count += 1
     except (tarfile.TarError, InputError) as error:
         raise CorruptSetError(f"{path}, sample {count}: {error}") from error
@@ -119,23 +120,24 @@ def read_shard(folder: Path, record: ShardRecord, recipe: Recipe) -> Iterator[Sa
         raise CorruptSetError(f"{path} holds {count} samples, its record says {record.samples}.")
 
 
-def _triples(tar: tarfile.TarFile, image_format: str) -> Iterator[tuple[str, bytes, bytes, bytes]]:
+def _triples(tar: tarfile.TarFile, image_format: str, most_bytes: int) -> Iterator[tuple[str, bytes, bytes, bytes]]:
     members = iter(tar)
     for first in members:
         key = first.name.partition(".")[0]
         trio = [first, next(members, None), next(members, None)]
         data = []
         for member, extension in zip(trio, (image_format, "cls", "json"), strict=True):
-            if member is None or not member.isreg() or member.name != f"{key}.{extension}":
+            if member is None or member.type != tarfile.REGTYPE or member.name != f"{key}.{extension}":
                 raise InputError(f"expected {key}.{extension}, found {member.name if member else 'the end'}.")
-            if extension != image_format and member.size > _MAX_METADATA_BYTES:
+            if member.size > (most_bytes if extension == image_format else _MAX_METADATA_BYTES):
                 raise InputError(f"{member.name} is too large ({member.size:,} bytes).")
             file = tar.extractfile(member)
             data.append(file.read() if file else b"")
         yield key, data[0], data[1], data[2]
 
 
-def _sample(key: str, image: bytes, label: bytes, metadata: bytes, recipe: Recipe) -> Sample:
+def _sample(key: str, image: bytes, label: bytes, metadata: bytes, plan: Plan) -> Sample:
+    recipe = plan.recipe
     try:
         value = json.loads(metadata)
         index, number, seed = int(key), int(label), int(value["seed"])
@@ -145,4 +147,6 @@ def _sample(key: str, image: bytes, label: bytes, metadata: bytes, recipe: Recip
         raise InputError(f"{key}: label {number} is outside the class map of {len(recipe.class_names)} classes.")
     if value.get("label") != number or value.get("index") != index or value.get("recipe") != recipe.hash:
         raise InputError(f"{key}: its metadata does not fit its label, its key or the recipe.")
+    if not 0 <= index < recipe.samples or (number, seed) != (plan.labels(index), plan.seeds(index)):
+        raise InputError(f"{key}: label {number} and seed {seed} are not those that the recipe plans for it.")
     return Sample(index, number, seed, decode(image, recipe.image_size))

@@ -9,25 +9,27 @@ A source is named by a text:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sio_data.embedded import EMBEDDED, load_embedded, split_indices
 from sio_data.errors import InputError, UnknownNameError
+from sio_data.files import sha256_json
 from sio_data.image_set import UNLABELLED, ImageSet
-from sio_data.images import Pixels, fit_square
+from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
 from sio_data.manifest import MANIFEST
 from sio_data.progress import progress
+from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.sets import open_set
 
 Split = Literal["train", "val", "test"]
 
-_SPLIT_NAMES: dict[str, tuple[str, ...]] = {
+_SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
     "val": ("val", "validation", "valid", "dev"),
     "test": ("test", "testing"),
@@ -58,12 +60,13 @@ class SourceName:
         Raises:
             InputError: It names nothing.
         """
-        path, _, split = text.partition("#")
-        hub = path.startswith("hub:")
+        whole = Path(text).is_dir()  # a '#' in it is then part of the name
+        path, _, split = (text, "", "") if whole else text.partition("#")
+        hub = path.startswith("hub:") and not whole
         revision = ""
         if hub:
             path, _, revision = path.removeprefix("hub:").partition("@")
-        if not path or (hub and path.count("/") != 1):
+        if not path.strip() or (hub and path.count("/") != 1):
             raise InputError(
                 f"{text!r} names no source. Use one of {', '.join(EMBEDDED)}, path/to/folder, path/to/folder#split "
                 "or hub:owner/name@revision#split."
@@ -71,19 +74,28 @@ class SourceName:
         return cls(path, hub, revision or None, split or None)
 
 
-def load_source(name: str, split: Split = "train", *, image_size: int | None = None, labelled: bool = True) -> ImageSet:
+def load_source(
+    name: str,
+    split: Split = "train",
+    *,
+    image_size: int | None = None,
+    labelled: bool = True,
+    hold_out: bool = True,
+) -> ImageSet:
     """Load a split of a source into memory.
 
-    Where a data set has no validation split, a tenth of its training split is held out for it: the same tenth
-    always, class by class, and never part of `train`. A `#split` in the name takes the place of `split`.
+    Where a data set has no validation split, a tenth of its training split is held out for it: the same tenth always,
+    class by class, and never part of `train`. A `#split` in the name stands for a data set of that split alone: `test`
+    is all of it, `train` and `val` are cut from it in the same way.
 
     Args:
         name: See the module's docstring.
         split: `train`, `val` or `test`.
-        image_size: Resize to this many pixels (the shorter side, with antialiasing; then the middle square). None
-            keeps the size, which must then be the same for all images.
-        labelled: Whether labels are needed. Without them a data set of one split gives that split, whichever is
-            asked for, and all labels are -1.
+        image_size: Resize to this many pixels (the middle square, with antialiasing). None keeps the size, which must
+            then be the same for all images.
+        labelled: Whether labels are needed. Without them all labels are -1, and a data set of one split gives that
+            split, whichever is asked for.
+        hold_out: Whether `train` leaves the held-out tenth out. Synthetic data need no validation split.
 
     Returns:
         The images: uint8 [N, 3, H, H], RGB.
@@ -92,66 +104,111 @@ def load_source(name: str, split: Split = "train", *, image_size: int | None = N
         UnknownNameError: There is no such source or split.
         InputError: It holds no images, or no named labels, or images of several sizes.
     """
+    if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
+        raise InputError(f"image_size must be from 1 to {MAX_IMAGE_SIZE}, not {image_size}.")
     source = SourceName.parse(name)
-    wanted = source.split or split
-    if source.path in EMBEDDED and not source.hub:
-        if wanted not in EMBEDDED[source.path]:
-            raise UnknownNameError(f"split of {source.path}", wanted, EMBEDDED[source.path])
-        images = load_embedded(source.path, wanted)
-    elif (Path(source.path) / MANIFEST).is_file() and not source.hub:
-        images = _load_synthetic(source, labelled)
+    if not source.hub and source.path in EMBEDDED:
+        images = _resized(_load_embedded(source, split, hold_out and labelled), image_size)
+    elif not source.hub and (Path(source.path) / MANIFEST).is_file():
+        images = _resized(_load_synthetic(source, split, labelled), image_size)
     else:
-        return _load_dataset(source, split, image_size, labelled)
-    return images if image_size is None else _resized(images, image_size)
+        images = _load_dataset(source, split, image_size, labelled, hold_out and labelled)
+    return images if labelled else images.without_labels()
 
 
-def _load_synthetic(source: SourceName, labelled: bool) -> ImageSet:
-    if source.split not in (None, "train"):
-        raise UnknownNameError(f"split of {source.path}", source.split or "", ["train"])
+def _load_embedded(source: SourceName, split: Split, hold_out: bool) -> ImageSet:
+    wanted = source.split or split
+    if wanted not in EMBEDDED[source.path]:
+        raise UnknownNameError(f"split of {source.path}", wanted, EMBEDDED[source.path])
+    images = load_embedded(source.path, wanted)
+    if source.split and hold_out and split != "test":
+        return images.select(_held_out(images.labels, source)[split])
+    return images
+
+
+def _load_synthetic(source: SourceName, split: Split, labelled: bool) -> ImageSet:
+    if source.split not in (None, "train") or (labelled and split != "train"):
+        hint = "A synthetic set goes beside real data (--synthetic), not in their place."
+        raise UnknownNameError(f"split of the synthetic set {source.path}", source.split or split, ["train"], hint)
     return open_set(source.path).read()
 
 
-def _resized(images: ImageSet, size: int) -> ImageSet:
-    if images.image_size == size:
+def _resized(images: ImageSet, size: int | None) -> ImageSet:
+    if size is None or images.image_size == size:
         return images
     pictures = (Image.fromarray(image) for image in images.images.permute(0, 2, 3, 1).numpy())
-    return ImageSet(_stack([fit_square(picture, size) for picture in pictures]), images.labels, images.class_names)
+    return replace(images, images=_stack([fit_square(picture, size) for picture in pictures]))
 
 
-def _load_dataset(source: SourceName, split: Split, image_size: int | None, labelled: bool) -> ImageSet:
+def _load_dataset(source: SourceName, split: Split, image_size: int | None, labelled: bool, hold_out: bool) -> ImageSet:
     whole = _open_dataset(source)
-    held_out = source.split is None and labelled and split in ("train", "val")
     chosen = _choose_split(source, list(whole), split, labelled)
-    image_column, label_column = _columns(whole[chosen].features, source, labelled)
     rows = whole[chosen]
+    image_column, label_column = _columns(rows.features, source, labelled)
     if label_column:
-        labels = torch.tensor(np.asarray(rows[label_column], dtype=np.int64))
+        labels = torch.tensor([UNLABELLED if label is None else label for label in rows[label_column]])
         class_names = tuple(rows.features[label_column].names)
     else:
         labels, class_names = torch.full((len(rows),), UNLABELLED), ()
-    if held_out and _find(list(whole), "val") is None:
-        part = split_indices(labels, {"train": 1 - _HELD_OUT, "val": _HELD_OUT}, "held-out")[split]
+    if hold_out and split != "test" and (source.split or _find(list(whole), "val") is None):
+        part = _held_out(labels, source)[split]
         rows, labels = rows.select(part), labels[part]
     images = _read_images(rows, image_column, image_size, source)
     return ImageSet(images, labels, class_names, source.path)
+
+
+def _held_out(labels: torch.Tensor, source: SourceName) -> dict[str, list[int]]:
+    parts = split_indices(labels, {"train": 1 - _HELD_OUT, "val": _HELD_OUT}, "held-out")
+    if not parts["val"]:
+        raise InputError(
+            f"{source.path} has no validation split and too few images of each class to hold a tenth out: add one."
+        )
+    return parts
 
 
 def _open_dataset(source: SourceName) -> Any:
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    if not source.hub and not Path(source.path).is_dir():
+    folder = Path(source.path).resolve()
+    if not source.hub and not folder.is_dir():
         raise UnknownNameError(
             "source", source.path, EMBEDDED, "There is no folder of that name; a data set on the Hub is hub:owner/name."
         )
     try:
-        return datasets.load_dataset(source.path, revision=source.revision)
+        if source.hub:
+            return datasets.load_dataset(source.path, revision=source.revision)
+        return datasets.load_dataset(str(folder), cache_dir=_cache_of(folder))
     except (ValueError, OSError, HfHubHTTPError, HFValidationError, datasets.exceptions.DatasetsError) as error:
         where = f"hub:{source.path}" if source.hub else source.path
         raise InputError(f"{where} cannot be read as a data set: {str(error) or type(error).__name__}") from error
 
 
-def _find(names: Sequence[str], split: str) -> str | None:
+def _cache_of(folder: Path) -> str:
+    """Give a cache folder for this state of a local folder.
+
+    The cache of `load_dataset` knows a folder whose README states configurations by its name and that text alone: it
+    would give the rows of another folder of the same name, or old ones.
+    """
+    from datasets.config import HF_DATASETS_CACHE
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return str(Path(HF_DATASETS_CACHE) / f"sio-data-{sha256_json(state)[:32]}")
+
+
+def without_split(name: str) -> tuple[str, Split | None]:
+    """Take the `#split` off a source's name.
+
+    Returns:
+        The name without it, and what it stands for: `train`, `val` or `test`; None if it is another one or missing.
+    """
+    split = SourceName.parse(name).split
+    meaning: Split | None = next((role for role, names in _SPLIT_NAMES.items() if split in names), None)
+    return (name.removesuffix(f"#{split}") if split else name), meaning
+
+
+def _find(names: Sequence[str], split: Split) -> str | None:
     return next((name for name in _SPLIT_NAMES[split] if name in names), None)
 
 
@@ -190,7 +247,7 @@ def _read_images(rows: Any, column: str, image_size: int | None, source: SourceN
     with progress(f"reading {source.path}", len(rows)) as advance:
         for index in range(len(rows)):
             picture = _next_picture(pictures, column, f"{source.path}: image {index}")
-            size = size or picture.width
+            size = picture.width if size is None else size
             if image_size is None and picture.size != (size, size):
                 raise InputError(
                     f"{source.path}: images differ in size or are not square "
@@ -206,7 +263,7 @@ def _read_images(rows: Any, column: str, image_size: int | None, source: SourceN
 def _next_picture(rows: Iterator[dict[str, Any]], column: str, what: str) -> Image.Image:
     try:
         picture = next(rows)[column]
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except IMAGE_ERRORS as error:
         raise InputError(f"{what} cannot be read ({error}).") from error
     if not isinstance(picture, Image.Image):
         raise InputError(f"{what} is missing.")

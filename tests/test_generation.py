@@ -105,6 +105,26 @@ def test_with_another_recipe_it_refuses_and_names_the_fields(tiny_generator: Pat
     assert snapshot(copy) == before
 
 
+def test_a_deleted_card_or_preview_is_made_again(tiny_generator: Path, copy: Path) -> None:
+    before = snapshot(copy)
+    for name in ("README.md", "preview.png"):
+        (copy / name).unlink()
+        generate("unet", str(tiny_generator), copy, **ARGUMENTS)
+        assert snapshot(copy) == before
+
+
+def test_begun_without_a_finished_shard_it_can_be_begun_anew(tiny_generator: Path, tmp_path: Path) -> None:
+    """Damaged weights are noticed when they are first used; mended ones have another revision."""
+    weights = Path(shutil.copytree(tiny_generator, tmp_path / "weights"))
+    tensors = weights / "unet/diffusion_pytorch_model.safetensors"
+    whole = tensors.read_bytes()
+    tensors.write_bytes(whole[:1000])
+    with pytest.raises(InputError, match="no sound class-conditional U-Net"):
+        generate("unet", str(weights), tmp_path / "set", **ARGUMENTS)
+    tensors.write_bytes(whole)
+    assert generate("unet", str(weights), tmp_path / "set", **ARGUMENTS).made == 30
+
+
 def test_a_deleted_shard_is_made_again(tiny_generator: Path, copy: Path) -> None:
     before = snapshot(copy)
     (copy / "data/train-000002.tar").unlink()
@@ -126,10 +146,12 @@ def test_a_changed_shard_is_refused_not_overwritten(tiny_generator: Path, copy: 
     assert snapshot(copy) == before
 
 
-def test_a_shard_that_is_not_in_the_manifest_is_refused(copy: Path) -> None:
+def test_a_shard_that_is_not_in_the_manifest_is_refused(tiny_generator: Path, copy: Path) -> None:
     shutil.copy(copy / "data/train-000000.tar", copy / "data/train-000009.tar")
     with pytest.raises(CorruptSetError, match=r"train-000009\.tar is not in sio\.json"):
         open_set(copy)
+    with pytest.raises(CorruptSetError, match=r"train-000009\.tar is not in sio\.json"):
+        generate("unet", str(tiny_generator), copy, **ARGUMENTS)
 
 
 def test_swapped_shards_are_found(copy: Path) -> None:

@@ -30,6 +30,17 @@ def test_fit_square_keeps_the_middle_and_makes_grey_rgb() -> None:
     assert (fit_square(picture, 10) == 255).all()
 
 
+def test_fit_square_of_a_long_strip_takes_only_its_middle() -> None:
+    strip = Image.new("RGB", (200_000, 2))
+    strip.paste((255, 0, 0), (99_990, 0, 100_010, 2))
+    assert (fit_square(strip, 64) == (255, 0, 0)).all()
+
+
+def test_16_bit_greys_are_scaled_not_cut() -> None:
+    values = np.array([[0, 257 * 10], [257 * 100, 65535]], np.uint16)
+    assert fit_square(Image.fromarray(values), 2)[..., 0].tolist() == [[0, 10], [100, 255]]
+
+
 def test_fit_square_antialiases() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,12 @@ from sio_data.manifest import Manifest, Origin, ShardRecord
 from sio_data.recipe import Recipe
 
 SHARD = {"path": "data/train-000000.tar", "sha256": "0" * 64, "bytes": 10, "samples": 15}
+
+
+@pytest.fixture
+def recipe(recipe: Recipe) -> Recipe:
+    """All in one shard."""
+    return dataclasses.replace(recipe, shard_size=15)
 
 
 @pytest.fixture
@@ -50,9 +57,13 @@ def test_an_edited_manifest_is_refused(
         Manifest.read(tmp_path)
 
 
-def test_complete_with_too_few_samples_is_refused(tmp_path: Path, recipe: Recipe) -> None:
-    shards = (ShardRecord(**{**SHARD, "samples": 14}),)
-    Manifest(recipe, Origin("w", "mit", "", ""), True, shards).write(tmp_path)
+@pytest.mark.parametrize(
+    "change", [{"samples": 14}, {"path": "data/train-000001.tar"}, {"path": "data/val-000000.tar"}]
+)
+def test_complete_with_other_shards_than_planned_is_refused(
+    tmp_path: Path, recipe: Recipe, change: dict[str, object]
+) -> None:
+    Manifest(recipe, Origin("w", "mit", "", ""), True, (ShardRecord(**{**SHARD, **change}),)).write(tmp_path)
     with pytest.raises(CorruptSetError, match="says complete"):
         Manifest.read(tmp_path)
 

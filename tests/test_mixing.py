@@ -98,5 +98,5 @@ def test_sets_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(InputError, match="8 pixels"):
         MixedBatches(images(10), images(10, size=8))
     unlabelled = ImageSet(images(3).images, torch.tensor([0, 1, -1]), ("a", "b"))
-    with pytest.raises(ClassMapError, match="without a label"):
+    with pytest.raises(ClassMapError, match="1 of 3 images have no label"):
         MixedBatches(unlabelled)

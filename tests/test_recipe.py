@@ -55,6 +55,10 @@ def test_order_of_sampling_options_does_not_matter(recipe: Recipe) -> None:
         ({"class_names": ("cat", "cat")}, "class names"),
         ({"image_format": "gif"}, "gif"),
         ({"per_class": 10**9}, "more than"),
+        ({"per_class": 10**6, "shard_size": 1}, "give a larger shard_size"),
+        ({"image_size": 10**6}, "image_size must be at most"),
+        ({"sampling": {"x": float("nan")}}, "sampling options"),
+        ({"sampling": {"x": [1]}}, "sampling options"),
     ],
 )
 def test_values_out_of_range_are_refused(recipe: Recipe, change: dict[str, object], message: str) -> None:

@@ -74,8 +74,10 @@ def test_a_set_is_a_source(tiny_set: Path) -> None:
     images = load_source(str(tiny_set))
     assert len(images) == 30
     assert load_source(f"{tiny_set}#train", image_size=12).image_size == 12
-    with pytest.raises(UnknownNameError, match="unknown split"):
-        load_source(f"{tiny_set}#test")
+    for name, split in ((f"{tiny_set}#test", "train"), (str(tiny_set), "val"), (str(tiny_set), "test")):
+        with pytest.raises(UnknownNameError, match="goes beside real data"):
+            load_source(name, split)
+    assert load_source(str(tiny_set), "test", labelled=False).labels.tolist() == [-1] * 30
 
 
 def test_a_folder_that_is_no_set_is_refused(tmp_path: Path) -> None:
@@ -83,10 +85,32 @@ def test_a_folder_that_is_no_set_is_refused(tmp_path: Path) -> None:
         open_set(tmp_path)
 
 
+def test_a_set_larger_than_memory_is_an_error_not_a_crash(tiny_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", fail)
+    with pytest.raises(InputError, match="does not fit in memory"):
+        open_set(tiny_set).read()
+
+
+def test_hidden_files_of_the_system_do_not_matter(tiny_set: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny_set, tmp_path / "set"))
+    (copy / "data/.DS_Store").touch()
+    assert len(open_set(copy).read()) == 30
+
+
 def test_names_that_would_break_the_card_do_not(tiny_generator: Path, tmp_path: Path) -> None:
     weights = Path(shutil.copytree(tiny_generator, tmp_path / "weights"))
     index = json.loads((weights / "model_index.json").read_text())
-    hostile = ["no", "1", "---\nlicense: mit", "<script>alert(1)</script>", "a | b: [c](d) `e`", "ö: 'x' \"y\" #z"]
+    hostile = [
+        "no",
+        "1",
+        "---\nlicense: mit",
+        "<script>alert(1)</script>",
+        "a | b: [c](d) `e` \\[f\\](g)",
+        "ö: 'x' \"y\" #z",
+    ]
     index["id2label"] = {str(label): name for label, name in enumerate(hostile)}
     (weights / "model_index.json").write_text(json.dumps(index))
     out = tmp_path / "set"
@@ -95,5 +119,7 @@ def test_names_that_would_break_the_card_do_not(tiny_generator: Path, tmp_path: 
     card = (out / "README.md").read_text()
     body = card.split("---\n", 2)[2] if card.count("---\n") == 2 else card[card.rindex("---\n") :]
     assert "<script>" not in body
-    assert "\\[c\\](d)" in body  # Markdown shows the brackets, and makes no link of them
+    assert "](d)" not in body
+    assert "](g)" not in body
+    assert "a &#124; b: &#91;c&#93;(d)" in body
     assert "\nlicense: mit" not in body

@@ -111,9 +111,13 @@ def _png(size: int = 4) -> bytes:
 
 
 def _members(recipe: Recipe, **changes: bytes | None) -> list[tuple[str, bytes]]:
-    metadata = {"index": 0, "label": 0, "class": "cat", "seed": 1, "recipe": recipe.hash}
+    metadata = {"index": 0, "label": 0, "class": "cat", "seed": int(Plan(recipe).seeds(0)), "recipe": recipe.hash}
     parts = {"png": _png(), "cls": b"0", "json": canonical_json(metadata).encode(), **changes}
-    return [(f"000000000.{extension}", data) for extension, data in parts.items() if data is not None]
+    return [
+        (f"000000000.{extension}", data.replace(b"RECIPE", recipe.hash.encode()))
+        for extension, data in parts.items()
+        if data is not None
+    ]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +127,7 @@ def _members(recipe: Recipe, **changes: bytes | None) -> list[tuple[str, bytes]]
         ({"cls": b"-1"}, "outside the class map"),
         ({"cls": b"cat"}, "cannot be read"),
         ({"cls": b"1"}, "does not fit its label"),
+        ({"json": b'{"seed":0,"label":0,"index":0,"recipe":"RECIPE"}'}, "are not those that the recipe plans"),
         ({"json": b"{"}, "cannot be read"),
         ({"json": b"[]"}, "cannot be read"),
         ({"json": b" " * 70_000}, "too large"),
@@ -144,6 +149,19 @@ def test_a_shard_with_a_true_hash_but_wrong_content_is_refused(
             tar.addfile(member, io.BytesIO(data))
     record = ShardRecord("data/train-000000.tar", sha256_file(path), path.stat().st_size, 1)
     with pytest.raises(CorruptSetError, match=message):
+        list(read_shard(tmp_path, record, recipe))
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_SPARSE, tarfile.CONTTYPE, tarfile.DIRTYPE])
+def test_members_of_other_kinds_are_refused_unread(tmp_path: Path, recipe: Recipe, kind: bytes) -> None:
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data/train-000000.tar"
+    header = bytearray(tarfile.TarInfo("000000000.png").tobuf(tarfile.USTAR_FORMAT))
+    header[156:157] = kind
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+    path.write_bytes(bytes(header) + b"\0" * 1024)
+    record = ShardRecord("data/train-000000.tar", sha256_file(path), path.stat().st_size, 1)
+    with pytest.raises(CorruptSetError, match="expected 000000000"):
         list(read_shard(tmp_path, record, recipe))
 
 

@@ -38,24 +38,27 @@ def command(
 
 def _print_table(results: "Results") -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="AUROC %, mean ± std over runs", title_justify="left")
     table.add_column("")
     for group in results.groups:
         for name in results.checkpoints:
-            table.add_column(f"{group}\n{name}", justify="right")
+            table.add_column(f"{group}\n{escape(name)}", justify="right")
     for detector in results.detectors:
         cells = []
         for group in results.groups:
             spreads = [results.spread(name, detector, group, "auroc") for name in results.checkpoints]
             cells += [_cell(spread, spreads[0]) for spread in spreads]
-        table.add_row(detector, *cells)
+        table.add_row(escape(detector), *cells)
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
     for name in results.checkpoints:
         spread = results.accuracy(name)
-        console.print(f"ID accuracy of {name}: {100 * spread.mean:.2f} ± {100 * spread.std:.2f} %", highlight=False)
+        console.print(
+            f"ID accuracy of {escape(name)}: {100 * spread.mean:.2f} ± {100 * spread.std:.2f} %", highlight=False
+        )
 
 
 def _cell(value: "Spread", reference: "Spread") -> str:

@@ -21,7 +21,7 @@ from sio_data.errors import ClassMapError, InputError
 from sio_data.files import check_output_folder, write_json, write_text
 from sio_data.image_set import ImageSet
 from sio_data.progress import progress
-from sio_data.sources import load_source
+from sio_data.sources import load_source, without_split
 from sio_data.training import find_runs
 from sio_data.training.checkpoint import Classifier
 
@@ -140,7 +140,7 @@ def evaluate(
         for checkpoint, runs in groups.items():
             for run in runs:
                 _measure(evaluation, checkpoint, run, classifiers[run], images, sets, chosen, target)
-                advance(1, str(run))
+                advance(1, run.name)
     _write(folder, evaluation)
     return evaluation
 
@@ -165,7 +165,7 @@ def _check_lists(checkpoints: Sequence[object], sets: Sequence[OODSet], detector
     if not checkpoints or not sets or not detectors:
         raise InputError("an evaluation needs a checkpoint, an OOD set and a detector at least.")
     names = [one.name for one in sets]
-    if len(set(names)) != len(names) or len({str(one) for one in checkpoints}) != len(checkpoints):
+    if len(set(names)) != len(names) or len({Path(str(one)).resolve() for one in checkpoints}) != len(checkpoints):
         raise InputError("each OOD set needs a name of its own, and each checkpoint can be given once.")
 
 
@@ -183,9 +183,14 @@ def _common_size(classifiers: Mapping[Path, Classifier]) -> int:
 
 
 def _load_images(id: str, sets: Sequence[OODSet], size: int) -> _Images:
-    test = load_source(id, "test", image_size=size)
+    whole, named = without_split(id)
+    if named in ("train", "val"):
+        raise InputError(
+            f"{id}: detectors are fitted on that split, so they cannot be judged by it; name a test split."
+        )
+    test = load_source(id, "test", image_size=size).require_labels()
     train, val = (
-        load_source(id.partition("#")[0], split, image_size=size).with_class_names(test.class_names)
+        load_source(whole, split, image_size=size).require_labels().with_class_names(test.class_names)
         for split in ("train", "val")
     )
     ood = {one.name: load_source(one.source, "test", image_size=size, labelled=False) for one in sets}
@@ -231,9 +236,8 @@ def _measure(
 def _write(folder: Path, evaluation: Evaluation) -> None:
     from sio_data.detection.report import render_report
 
-    page = render_report(evaluation)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "results.json", evaluation.results.to_json())
     write_text(folder / "results.csv", evaluation.results.to_csv())
     evaluation.report = folder / "report.html"
-    write_text(evaluation.report, page)
+    write_text(evaluation.report, render_report(evaluation))

@@ -1,6 +1,7 @@
 """What one forward pass over a set of images gives; every detector that needs no gradient works on it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,9 @@ import torch
 
 from sio_data.errors import InputError
 from sio_data.image_set import ImageSet
-from sio_data.training.checkpoint import Classifier
+
+if TYPE_CHECKING:
+    from sio_data.training.checkpoint import Classifier
 
 Array = torch.Tensor | npt.NDArray[np.generic]
 _BATCH = 500
@@ -57,7 +60,7 @@ class Outputs:
 
 
 @torch.inference_mode()
-def compute_outputs(classifier: Classifier, images: ImageSet, device: torch.device | str = "cpu") -> Outputs:
+def compute_outputs(classifier: "Classifier", images: ImageSet, device: torch.device | str = "cpu") -> Outputs:
     """Run a classifier once over a set of images.
 
     Args:

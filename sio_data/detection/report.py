@@ -2,18 +2,18 @@
 
 import base64
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sio_data.detection.charts import histogram, roc
 from sio_data.detection.metrics import roc_points
 from sio_data.detection.results import Results, Spread
-from sio_data.errors import InputError
-from sio_data.files import read_json
+from sio_data.errors import SioDataError
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.rendering import render_html
-from sio_data.sets import PREVIEW
-from sio_data.training import RECORD
+from sio_data.sets import PREVIEW, open_set
+from sio_data.training import read_record
 
 if TYPE_CHECKING:
     from sio_data.detection.evaluation import Evaluation
@@ -24,8 +24,8 @@ _TABLES = {"auroc": ("AUROC", 1), "fpr95": ("FPR95", -1)}
 def render_report(evaluation: "Evaluation") -> str:
     """Render the report of an evaluation as HTML."""
     results = evaluation.results
-    records = [_read_record(Path(run.folder)) for run in results.runs]
-    synthetic = list(dict.fromkeys(name for one in records if (name := one.get("settings", {}).get("synthetic"))))
+    records = [read_record(Path(run.folder)) for run in results.runs]
+    synthetic = _synthetic_sets(records)
     return render_html(
         "sio_data.detection",
         "report.html.jinja",
@@ -109,12 +109,15 @@ def _panels(evaluation: "Evaluation", ood: dict[str, Any]) -> dict[str, Any]:
     return {"ood": ood, "rows": rows, "first_runs": first_run}
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
-    """Read what is noted beside a checkpoint, a generator, ...; an empty record where there is none."""
-    try:
-        return read_json(folder / RECORD)
-    except InputError:
-        return {}
+def _synthetic_sets(records: list[dict[str, Any]]) -> dict[str, Manifest]:
+    """Give the sets that the checkpoints were trained on, by name, as far as they are still at hand and sound."""
+    found = {}
+    for record in records:
+        name = record.get("synthetic")
+        if isinstance(name, str) and name not in found and (Path(name) / MANIFEST).is_file():
+            with suppress(SioDataError):
+                found[name] = open_set(name).manifest
+    return found
 
 
 def _preview(folder: Path) -> str | None:
@@ -122,29 +125,23 @@ def _preview(folder: Path) -> str | None:
     return base64.b64encode(path.read_bytes()).decode() if path.is_file() else None
 
 
-def _commands(records: list[dict[str, Any]], synthetic: list[str], results: Results) -> list[str]:
+def _commands(records: list[dict[str, Any]], synthetic: dict[str, Manifest], results: Results) -> list[str]:
     """Walk back from the checkpoints to what they were made of, as far as it is at hand."""
     made: list[str] = []
-    for name in synthetic:
-        if (Path(name) / MANIFEST).is_file():
-            manifest = Manifest.read(Path(name))
-            made.append(_read_record(Path(manifest.origin.weights)).get("command", ""))
-            made.append(f"{manifest.origin.command} {shlex.join(['--out', name])}")
+    for name, manifest in synthetic.items():
+        made.append(str(read_record(Path(manifest.origin.weights)).get("command", "")))
+        made.append(f"{manifest.origin.command} {shlex.join(['--out', name])}")
     trained = [str(record.get("command", "")) for record in records]
     return list(dict.fromkeys(line for line in [*made, *trained, results.command] if line))
 
 
 def _settings(records: list[dict[str, Any]], results: Results) -> list[tuple[str, str]]:
     """List each checkpoint's training settings as text, the data's hashes left out."""
-    first = {run.checkpoint: record for run, record in reversed(list(zip(results.runs, records, strict=True)))}
-    return [
-        (
-            name,
-            ", ".join(
-                f"{key} {value}"
-                for key, value in first[name].get("settings", {}).items()
-                if value is not None and not key.endswith("_data")
-            ),
+    texts: dict[str, str] = {}
+    for run, record in zip(results.runs, records, strict=True):
+        settings = record.get("settings")
+        shown = settings.items() if isinstance(settings, dict) else ()
+        texts.setdefault(
+            run.checkpoint, ", ".join(f"{key} {value}" for key, value in shown if not key.endswith("_data"))
         )
-        for name in results.checkpoints
-    ]
+    return list(texts.items())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from sio_data.errors import SioDataError
+from sio_data.errors import IncompleteError, SioDataError
 from sio_data.files import read_json, write_json
 from sio_data.generator import Generator
 from sio_data.images import Pixels
@@ -58,6 +58,17 @@ class ShardJob:
         if not path.is_file() or not (self.folder / shard).is_file():
             return None
         return ShardRecord.from_json(read_json(path))
+
+    def require_record(self, index: int) -> ShardRecord:
+        """Give the record of a shard that must be finished.
+
+        Raises:
+            IncompleteError: It is not.
+        """
+        record = self.record(index)
+        if record is None:
+            raise IncompleteError(f"{self.folder / self.plan[index].path} is missing; run the same command again.")
+        return record
 
     def _record_path(self, shard: str) -> Path:
         return self.folder / RECORDS / f"{Path(shard).stem}.json"

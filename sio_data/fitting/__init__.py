@@ -10,8 +10,16 @@ import torch
 from sio_data.commands import changed, command_line
 from sio_data.device import pick_device
 from sio_data.embedded import LICENCES
-from sio_data.errors import InputError, SioDataError
-from sio_data.files import check_output_folder, check_same_settings, read_json, remove_leftovers, write_json, write_text
+from sio_data.errors import IncompleteError, InputError
+from sio_data.files import (
+    check_output_folder,
+    check_same_settings,
+    flush_tree,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 from sio_data.image_set import ImageSet
 from sio_data.images import write_class_grid
 from sio_data.rendering import render_card
@@ -85,7 +93,7 @@ def fit(
     asked = {name: value for name, value in locals().items() if name in _DEFAULTS}
     target = pick_device(device)
     folder = Path(out)
-    images = load_source(source, "train", image_size=image_size)
+    images = load_source(source, "train", image_size=image_size).require_labels()
     widths = tuple(channels or ((32, 64) if images.image_size <= 16 else (64, 128, 256)))
     settings = DiffusionSettings(steps, batch_size, learning_rate, widths, seed)
     check_size(settings, images.image_size)
@@ -95,13 +103,15 @@ def fit(
         "format": _FORMAT,
         "complete": False,
         "command": command_line("fit", [source], out=str(out), **changed(asked, _DEFAULTS)),
-        "settings": {"source": source, "data": images.digest, **_json(asdict(settings))},
+        "source": source,
+        "settings": {"data": images.digest, **_json(asdict(settings))},
     }
     if _begin(folder, record):
         return folder
     trainer = DiffusionTrainer(settings, images, target)
     trainer.run(folder / _STATE, save_every)
     _save(folder, trainer, images, source, licence or LICENCES.get(source, "unknown"))
+    flush_tree(folder)
     write_json(folder / TRAINING_RECORD, {**record, "complete": True, "loss": trainer.recent_loss})
     _tidy(folder)
     return folder
@@ -114,17 +124,17 @@ def _json(settings: dict[str, Any]) -> dict[str, Any]:
 def _begin(folder: Path, record: dict[str, Any]) -> bool:
     """Claim the folder; tell whether the training that is asked for is already complete there."""
     path = folder / TRAINING_RECORD
-    if not path.is_file():
-        check_output_folder(folder, is_ours=lambda entry: False)
+    there = read_json(path) if path.is_file() else {}
+    if there.get("format") == _FORMAT and (there.get("complete") is True or (folder / _STATE).is_file()):
+        check_same_settings(folder, there.get("settings", {}), record["settings"])
+    else:
+        ours = {TRAINING_RECORD} if there.get("format") == _FORMAT else set()
+        check_output_folder(folder, is_ours=lambda entry: entry.name in ours)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
-        return False
-    there = read_json(path)
-    check_same_settings(folder, there.get("settings", {}), record["settings"])
     if there.get("complete") is True:
         _tidy(folder)
-        return True
-    return False
+    return there.get("complete") is True
 
 
 def _save(folder: Path, trainer: "DiffusionTrainer", images: ImageSet, source: str, licence: str) -> None:
@@ -177,10 +187,10 @@ def require_fitted(folder: Path) -> None:
     """Refuse a generator folder whose training is not finished.
 
     Raises:
-        SioDataError: It is not.
+        IncompleteError: It is not.
     """
     path = folder / TRAINING_RECORD
     if path.is_file() and read_json(path).get("complete") is not True:
-        raise SioDataError(
+        raise IncompleteError(
             f"{folder}: its training is not finished. Run the `sio-data fit` command that began it again."
         )

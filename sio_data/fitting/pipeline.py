@@ -131,7 +131,7 @@ def load_pipeline(folder: str | Path, device: torch.device | str = "cpu") -> Cla
             folder, subfolder="unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
         )
         scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder} holds no sound class-conditional U-Net: {error}") from error
     if unet.config.num_class_embeds != len(id2label) + 1:
         raise InputError(

@@ -1,5 +1,6 @@
 """`train`: classifiers on real images, with or without synthetic ones."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ import torch
 from sio_data.commands import changed, command_line
 from sio_data.device import pick_device
 from sio_data.errors import ClassMapError, InputError
-from sio_data.files import check_output_folder, check_same_settings, read_json, write_json, write_text
+from sio_data.files import check_output_folder, check_same_settings, flush_tree, read_json, write_json, write_text
 from sio_data.image_set import ImageSet
 from sio_data.mixing import MixedBatches, check_alpha
 from sio_data.rendering import render_card
@@ -22,6 +23,7 @@ from sio_data.training.objective import Mix
 
 RECORD = "training.json"
 _FORMAT = "sio-data/checkpoint/1"
+_RUN_NAME = re.compile(r"seed-\d+")
 _DEFAULT_SEEDS = (0, 1, 2)
 _DEFAULT_ALPHA = 0.8
 
@@ -71,7 +73,7 @@ def train(
         real: Labelled real images; see `sio_data.sources`.
         out: Folder of the runs: new, empty, or begun with the same settings.
         synthetic: A synthetic set or any other source; its classes are matched to the real ones by name.
-        alpha: Weight of the real loss, in (0, 1]; None means 0.8 with a synthetic set.
+        alpha: Weight of the real loss, in (0, 1]; None means 0.8 with a synthetic set. With 1 it goes unused.
         mix: `batch` or `loss`; see `sio_loss`.
         network: See `sio_data.training.networks`.
         epochs: Of `ceil(N_real / batch_size)` updates.
@@ -110,11 +112,13 @@ def train(
     _check_seeds(seeds)
     target = pick_device(device)
     folder = Path(out)
-    data = _Data.load(real, synthetic, image_size)
+    data = _Data.load(real, synthetic if settings.alpha < 1 else None, image_size)
     record: dict[str, Any] = {
         "format": _FORMAT,
-        "command": _command(settings, real, synthetic, str(out), image_size, seeds),
-        "settings": asdict(settings) | data.description(),
+        "real": data.real_name,
+        "synthetic": data.synthetic_name,
+        "command": _command(settings, real, data.synthetic_name, str(out), image_size, seeds),
+        "settings": asdict(settings) | data.digests(),
     }
     _check_folder(folder, seeds, record["settings"])
     MixedBatches(data.real, data.synthetic, batch_size=batch_size, alpha=settings.alpha)
@@ -134,16 +138,15 @@ class _Data:
         train = load_source(real, "train", image_size=image_size)
         if len(train.class_names) < 2:
             raise ClassMapError(f"{real} has {len(train.class_names)} class; a classifier needs two or more.")
-        val = load_source(real, "val", image_size=image_size)
-        extra = load_source(synthetic, "train", image_size=image_size) if synthetic else None
+        val = load_source(real, "val", image_size=image_size).require_labels()
+        extra = load_source(synthetic, "train", image_size=image_size, hold_out=False) if synthetic else None
         return cls(real, train, val.with_class_names(train.class_names), synthetic, extra)
 
-    def description(self) -> dict[str, Any]:
-        """Say what the data are, by name and by hash."""
+    def digests(self) -> dict[str, Any]:
+        """Say what the data are. Names are no part of it: the same folder can be named in several ways."""
         return {
-            "real": self.real_name,
             "real_data": self.real.digest,
-            "synthetic": self.synthetic_name,
+            "val_data": self.val.digest,
             "synthetic_data": self.synthetic.digest if self.synthetic else None,
         }
 
@@ -181,9 +184,13 @@ def _command(
 
 def _check_folder(folder: Path, seeds: Sequence[int], settings: dict[str, Any]) -> None:
     """Accept a folder of runs with these settings, or a new one."""
-    check_output_folder(folder, is_ours=lambda entry: (entry / RECORD).is_file() or _is_unfinished(entry))
-    for run in sorted(folder.glob(f"seed-*/{RECORD}")):
-        check_same_settings(run.parent, read_json(run).get("settings", {}), settings)
+    check_output_folder(folder, is_ours=lambda entry: _is_run(entry) or _is_unfinished(entry))
+    for run in filter(_is_run, sorted(folder.glob("seed-*"))):
+        check_same_settings(run, read_json(run / RECORD).get("settings", {}), settings)
+
+
+def _is_run(entry: Path) -> bool:
+    return bool(_RUN_NAME.fullmatch(entry.name)) and read_record(entry).get("format") == _FORMAT
 
 
 def _unfinished(place: Path) -> Path:
@@ -191,7 +198,7 @@ def _unfinished(place: Path) -> Path:
 
 
 def _is_unfinished(entry: Path) -> bool:
-    return entry.name.startswith(".seed-") and entry.name.endswith(".unfinished")
+    return entry.name.endswith(".unfinished") and bool(_RUN_NAME.fullmatch(entry.name[1:].removesuffix(".unfinished")))
 
 
 def _run_once(
@@ -206,6 +213,7 @@ def _run_once(
     write_text(unfinished / "README.md", _card(settings, data, seed, result))
     details = {"seed": seed, "epoch": result.epoch, "val_accuracy": result.accuracy, "history": result.history}
     write_json(unfinished / RECORD, record | details)
+    flush_tree(unfinished)
     unfinished.replace(place)
     return TrainedRun(place, seed, result.accuracy, made=True)
 
@@ -232,6 +240,14 @@ def _card(settings: TrainingSettings, data: _Data, seed: int, result: Trained) -
     )
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read the record of a training; an empty one where there is none that can be read."""
+    try:
+        return read_json(folder / RECORD)
+    except InputError:
+        return {}
+
+
 def find_runs(folder: str | Path) -> list[Path]:
     """List the checkpoints of a folder: itself, or its `seed-*` folders in the order of the seeds.
 
@@ -241,9 +257,8 @@ def find_runs(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if (folder / CONFIG).is_file():
         return [folder]
-    runs = sorted(
-        (path.parent for path in folder.glob(f"seed-*/{CONFIG}")), key=lambda run: int(run.name.removeprefix("seed-"))
-    )
+    runs = [path.parent for path in folder.glob(f"seed-*/{CONFIG}") if _RUN_NAME.fullmatch(path.parent.name)]
+    runs.sort(key=lambda run: int(run.name.removeprefix("seed-")))
     if not runs:
         raise InputError(f"{folder} holds no checkpoint. Train one with: sio-data train.")
     return runs

@@ -1,5 +1,6 @@
 """The classifier, and the folder that it is saved in: config.json, model.safetensors, README.md."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 
 from sio_data.errors import InputError
 from sio_data.files import read_json, write_json
+from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.training.networks import build_network
 
 CONFIG = "config.json"
@@ -47,10 +49,15 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.class_names = tuple(class_names)
+        if not all(isinstance(name, str) for name in self.class_names):
+            raise InputError(f"class names must be texts, not {self.class_names}.")
         if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
             raise InputError(f"a classifier needs two or more classes with different names, not {self.class_names}.")
-        if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
-            raise InputError(f"mean and std must be three numbers each, std above 0, not {mean} and {std}.")
+        numbers = [*mean, *std]
+        if len(mean) != 3 or len(std) != 3 or not all(isinstance(number, int | float) for number in numbers):
+            raise InputError(f"mean and std must be three numbers each, not {mean} and {std}.")
+        if not all(map(math.isfinite, numbers)) or min(std) <= 0:
+            raise InputError(f"mean and std must be finite, and std above 0, not {mean} and {std}.")
         self.config: dict[str, Any] = {
             "network": network,
             "class_names": list(self.class_names),
@@ -58,8 +65,11 @@ class Classifier(nn.Module):
             "mean": list(mean),
             "std": list(std),
         }
-        self.image_size = image_size
         self.network = build_network(network)
+        smallest = self.network.smallest_image
+        if type(image_size) is not int or not smallest <= image_size <= MAX_IMAGE_SIZE:
+            raise InputError(f"{network} takes images of {smallest} to {MAX_IMAGE_SIZE} pixels, not {image_size!r}.")
+        self.image_size = image_size
         self.head = nn.Linear(self.network.feature_dim, len(self.class_names))
         self.register_buffer("_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
@@ -105,7 +115,7 @@ class Classifier(nn.Module):
         try:
             classifier = cls(**config)
             classifier.load_state_dict(load_file(folder / WEIGHTS), strict=True)
-        except (TypeError, RuntimeError, OSError, SafetensorError) as error:
+        except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
             raise InputError(f"{name} is no sound checkpoint: {error}") from error
         return classifier.eval()
 

@@ -11,10 +11,11 @@ class ConvNet(nn.Sequential):
     """Three 3x3 convolutions of 64, 128 and 512 channels, halving the image twice, then the mean over positions.
 
     It is small enough to train on a processor. Its 512 features are as many as ResNet-18's, so that detectors run with
-    their stock parameters. Input float [N, 3, H, W] with H of at least 4; output float [N, 512], not negative.
+    their stock parameters. Input float [N, 3, H, W] with H of at least 8; output float [N, 512], not negative.
     """
 
     feature_dim = 512
+    smallest_image = 8
 
     def __init__(self) -> None:
         layers: list[nn.Module] = []

@@ -1,3 +1,4 @@
+import inspect
 import json
 import shutil
 import subprocess
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import sio_data
 from sio_data import __version__
 from sio_data.cli import main
+from sio_data.errors import SioDataError
 from tests.conftest import snapshot
 
 COMMANDS = ["quickstart", "fit", "generate", "train", "evaluate"]
@@ -47,6 +50,46 @@ def test_python_m_is_the_same_and_errors_have_no_traceback(tmp_path: Path) -> No
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("command", ["fit", "generate", "train", "evaluate"])
+def test_every_option_reaches_the_function_and_the_defaults_agree(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = getattr(sio_data, command)
+    expected = inspect.signature(function).parameters
+    calls: list[dict[str, object]] = []
+
+    def spy(*arguments: object, **options: object) -> object:
+        calls.append(inspect.signature(function).bind(*arguments, **options).arguments)
+        raise SioDataError("enough seen")
+
+    monkeypatch.setattr(sio_data, command, spy, raising=False)
+    required = {
+        "fit": ["S", "--out", "O"],
+        "generate": ["--generator", "G", "--weights", "W", "--per-class", "3", "--out", "O"],
+        "train": ["--real", "R", "--out", "O"],
+        "evaluate": ["C", "--id", "I", "--ood", "near:a=b", "--out", "O"],
+    }[command]
+    assert main([command, *required]) == 1
+    for name, parameter in expected.items():
+        if parameter.default is not inspect.Parameter.empty and name in calls[0]:
+            given = calls[0][name]
+            assert (tuple(given) if isinstance(given, list) else given or None) == (parameter.default or None), name
+    values = {
+        "classes": (["--class", "a", "--class", "b"], ["a", "b"]),
+        "sampling": (["--sampling", "a=b=c"], {"a": "b=c"}),
+        "channels": (["--channels", "16,32"], [16, 32]),
+        "seeds": (["--seeds", "5,6"], [5, 6]),
+        "detectors": (["--detector", "knn"], ["knn"]),
+    }
+    for name, parameter in expected.items():
+        if parameter.default is inspect.Parameter.empty:
+            continue
+        number = isinstance(parameter.default, int | float) or name in ("image_size", "alpha")
+        words, value = values.get(name, ([f"--{name.replace('_', '-')}", "7" if number else "x"], 7 if number else "x"))
+        assert main([command, *required, *words]) == 1, name
+        assert calls[-1][name] == value, name
 
 
 def test_the_whole_job(tiny_generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +202,8 @@ def replaced(words: list[str], option: str, value: str) -> list[str]:
         (replaced(TRAIN, "--out", "{thesis}"), "holds something else"),
         (replaced(EVALUATE, "--ood", "near:u=nothing"), "unknown source 'nothing'"),
         (replaced(EVALUATE, "--ood", "digits-unknown"), "not of the form near:NAME=SOURCE"),
-        (replaced(EVALUATE, "--id", "textures"), "unknown split of textures 'train'"),
+        (replaced(EVALUATE, "--id", "textures"), "400 of 400 images have no label"),
+        (replaced(EVALUATE, "--id", "digits#train"), "cannot be judged by it"),
         (replaced(EVALUATE, "--id", "{animals}"), "knows the classes zero, one"),
         (replaced(EVALUATE, "--out", "{thesis}"), "holds something else"),
         ([*EVALUATE, "--detector", "knnn"], "unknown detector 'knnn'. Did you mean 'knn'?"),
@@ -201,5 +245,5 @@ def make_animals(folder: Path) -> None:
     for split in ("train", "test"):
         for name in ("cat", "dog"):
             (folder / split / name).mkdir(parents=True)
-            for index in range(10):
+            for index in range(12):
                 Image.new("RGB", (8, 8), (index, 0, 0)).save(folder / split / name / f"{index}.png")

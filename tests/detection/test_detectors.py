@@ -135,6 +135,8 @@ def test_unknown_names_come_with_a_guess() -> None:
     [
         ("knn", {"k": 0}),
         ("knn", {"k": "x"}),
+        ("knn", {"k": 1.5}),
+        ("vim", {"dim": True}),
         ("vim", {"dim": 0}),
         ("ebo", {"temperature": 0}),
         ("ebo", {"temperature": math.nan}),
@@ -159,11 +161,25 @@ def test_what_cannot_be_fitted_is_refused(head: nn.Linear) -> None:
         create("vim").fit(train=train, head=head)
     with pytest.raises(InputError, match="does not fit 6 features"):
         create("vim", dim=2).fit(train=train, head=nn.Linear(5, 3))
+    few = outputs(head, 2, 0)
+    with pytest.raises(InputError, match="the 2 training features lie in 2 dimensions"):
+        create("vim", dim=2).fit(train=few, head=head)
     flat = Outputs(train.logits, torch.zeros_like(train.features), train.labels)
     no_bias = nn.Linear(6, 3)
     nn.init.zeros_(no_bias.bias)
     with pytest.raises(InputError, match="give a smaller dim"):
         create("vim", dim=2).fit(train=flat, head=no_bias)
+
+
+def test_vim_takes_a_head_without_bias() -> None:
+    torch.manual_seed(0)
+    bare, zero = nn.Linear(6, 3, bias=False), nn.Linear(6, 3)
+    with torch.no_grad():
+        zero.weight.copy_(bare.weight)
+        zero.bias.zero_()
+    train, test = outputs(zero, 50, 0), outputs(zero, 20, 1)
+    one, two = (create("vim", dim=2).fit(train=train, head=head).score(test) for head in (bare, zero))
+    assert np.array_equal(one, two)
 
 
 def test_outputs_refuse_what_does_not_fit() -> None:

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import shutil
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from sio_data import Classifier, evaluate, generate, load_source, train
 from sio_data.detection import Outputs, create, ood_metrics
 from sio_data.detection.evaluation import Evaluation
 from sio_data.errors import ClassMapError, InputError
+from sio_data.image_set import ImageSet
 from sio_data.training.checkpoint import Classifier as Model
 
 OOD = ["near:unknown-digits=digits-unknown", "far:textures=textures"]
@@ -172,6 +174,55 @@ def test_an_earlier_report_is_replaced_a_strange_folder_is_not(tiny_runs: tuple[
     for detector in ("msp", "mls"):
         evaluate([tiny_runs[0]], tmp_path / "report", id="digits", ood=OOD, detectors=[detector])
     assert json.loads((tmp_path / "report/results.json").read_text())["detectors"] == ["mls"]
+
+
+def test_a_split_that_detectors_are_fitted_on_cannot_judge_them(tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be judged by it"):
+        evaluate([tiny_runs[0]], tmp_path / "report", id="digits#train", ood=OOD)
+    assert evaluate([tiny_runs[0]], tmp_path / "report", id="digits#test", ood=OOD).results.id["images"]["test"] == 433
+
+
+def test_images_without_a_label_cannot_be_right_or_wrong(
+    tiny_runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str, split: str, **options: object) -> ImageSet:
+        images = load_source(name, split, **options)
+        return dataclasses.replace(images, labels=images.labels * 0 - 1) if split == "test" else images
+
+    monkeypatch.setattr("sio_data.detection.evaluation.load_source", load)
+    with pytest.raises(ClassMapError, match="433 of 433 images have no label"):
+        evaluate([tiny_runs[0]], tmp_path / "report", id="digits", ood=OOD)
+
+
+@pytest.mark.parametrize("change", [{"settings": []}, {"synthetic": 5}, {"synthetic": "/etc"}, {"command": 3}, None])
+def test_a_damaged_training_record_costs_only_its_lines(
+    tiny_runs: tuple[Path, Path], tmp_path: Path, change: dict[str, object] | None
+) -> None:
+    run = Path(shutil.copytree(tiny_runs[1] / "seed-0", tmp_path / "run"))
+    record = json.loads((run / "training.json").read_text())
+    (run / "training.json").write_text("{" if change is None else json.dumps(record | change))
+    done = evaluate([run], tmp_path / "report", id="digits", ood=OOD, detectors=["msp"])
+    assert "sio-data evaluate" in done.report.read_text()
+
+
+def test_a_damaged_synthetic_set_costs_only_its_picture(
+    tiny_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    generate("unet", str(tiny_generator), "synthetic", per_class=2, sampling={"steps": "1"})
+    train("digits", "sio", synthetic="synthetic", epochs=1, seeds=[0])
+    Path("synthetic/sio.json").write_text("{")
+    done = evaluate(["sio"], "report", id="digits", ood=OOD, detectors=["msp"])
+    assert "img" not in Page(done.report.read_text()).tags
+
+
+def test_folders_that_are_no_runs_do_not_matter(tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    home = Path(shutil.copytree(tiny_runs[0], tmp_path / "home"))
+    shutil.copytree(home / "seed-0", home / "seed-0-old")
+    done = evaluate([home], tmp_path / "report", id="digits", ood=OOD, detectors=["msp"])
+    assert [run.name for run in done.results.runs] == ["seed-0", "seed-1"]
+    with pytest.raises(InputError, match="can be given once"):
+        evaluate([home, f"{home}/"], tmp_path / "report", id="digits", ood=OOD)
 
 
 def test_parameters_of_detectors_are_read(tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:

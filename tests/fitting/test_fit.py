@@ -8,7 +8,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import load_file
 
 from sio_data import fit
-from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError, SioDataError
+from sio_data.errors import ClassMapError, FolderInUseError, InputError, SettingsMismatchError, SioDataError
 from sio_data.fitting.diffusion import DiffusionSettings, DiffusionTrainer
 from sio_data.sources import load_source
 from tests.conftest import snapshot
@@ -131,6 +131,20 @@ def test_other_settings_are_refused_by_name(tiny_generator: Path) -> None:
         fit("digits", tiny_generator, steps=3, batch_size=9, channels=[16])
 
 
+def test_a_folder_without_a_saved_state_can_be_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(DiffusionTrainer, "_step", lambda self, step: float("nan"))
+        with pytest.raises(SioDataError, match="give a lower learning rate"):
+            fit("digits", tmp_path / "out", learning_rate=1.0, **TINY)
+    assert (fit("digits", tmp_path / "out", learning_rate=1e-4, **TINY) / "model_index.json").is_file()
+
+
+def test_images_without_a_label_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClassMapError, match="have no label"):
+        fit("textures#test", tmp_path / "out", **TINY)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -143,6 +157,8 @@ def test_other_settings_are_refused_by_name(tiny_generator: Path) -> None:
         ({"image_size": 9, "channels": [16, 16]}, "divisible by 2"),
         ({"save_every": 0}, "save_every"),
         ({"device": "abacus"}, "abacus"),
+        ({"device": "meta"}, "meta"),
+        ({"image_size": 0}, "image_size"),
     ],
 )
 def test_bad_input_is_refused_before_a_folder_is_made(tmp_path: Path, change: dict[str, object], message: str) -> None:

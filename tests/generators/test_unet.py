@@ -52,6 +52,29 @@ def test_an_unfinished_training_is_refused(tiny_generator: Path, tmp_path: Path)
         open_generator("unet", str(copy))
 
 
+@pytest.mark.parametrize("card", ["---\nlicense: [\n---\n", "---\n- a\n---\n", "no metadata", ""])
+def test_a_card_that_cannot_be_read_says_nothing(tiny_generator: Path, tmp_path: Path, card: str) -> None:
+    copy = Path(shutil.copytree(tiny_generator, tmp_path / "copy"))
+    (copy / "README.md").write_text(card)
+    assert open_generator("unet", str(copy)).licence == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("unet/config.json", {"sample_size": [8, 8]}, "sample_size"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": "abc"}, "no sound"),
+    ],
+)
+def test_a_damaged_config_is_refused(
+    tiny_generator: Path, tmp_path: Path, file: str, change: dict[str, object], message: str
+) -> None:
+    copy = Path(shutil.copytree(tiny_generator, tmp_path / "copy"))
+    (copy / file).write_text(json.dumps(json.loads((copy / file).read_text()) | change))
+    with pytest.raises(InputError, match=message):
+        open_generator("unet", str(copy)).sample(torch.tensor([0]), [0])
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model_index\.json: no such file"):
         open_generator("unet", str(tmp_path))

@@ -61,6 +61,10 @@ def test_a_missing_or_extra_or_misshapen_weight_is_refused(folder: Path) -> None
         {"class_names": ["a"]},
         {"std": [0, 1, 1]},
         {"strange": 1},
+        {"mean": ["a", "b", "c"]},
+        {"image_size": "big"},
+        {"image_size": 0},
+        {"class_names": [0, 1]},
     ],
 )
 def test_a_damaged_config_is_refused(folder: Path, change: dict[str, object]) -> None:

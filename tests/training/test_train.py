@@ -1,12 +1,13 @@
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from sio_data import Classifier, load_source, sio_loss, train
-from sio_data.errors import SioDataError
+from sio_data.errors import FolderInUseError, SettingsMismatchError, SioDataError
 from sio_data.training import find_runs, loop
 from sio_data.training.loop import TrainingSettings, measure_accuracy, train_run
 from tests.conftest import snapshot
@@ -109,7 +110,8 @@ def test_a_run_is_a_whole_checkpoint_with_its_record(tiny_runs: tuple[Path, Path
             }  # fmt: skip
     record = json.loads((sio / "seed-1/training.json").read_text())
     assert record["settings"]["alpha"] == 0.8
-    assert record["settings"]["synthetic"] == str(tiny_set)
+    assert record["synthetic"] == str(tiny_set)
+    assert record["settings"]["synthetic_data"] == load_source(str(tiny_set)).digest
     assert record["command"].startswith(f"sio-data train --real digits --synthetic {tiny_set} --alpha 0.8")
     assert len(record["history"]) == 2
     assert Classifier.from_pretrained(sio / "seed-0").class_names[:2] == ("zero", "one")
@@ -122,6 +124,42 @@ def test_called_again_it_makes_only_what_is_missing(tmp_path: Path) -> None:
     runs = train("digits", out, epochs=1, seeds=[0, 1])
     assert [run.made for run in runs] == [False, True]
     assert before.items() <= snapshot(out).items()
+
+
+def test_the_same_data_under_another_name_are_the_same_settings(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_set.parent)
+    train("digits", tmp_path / "runs", synthetic=tiny_set.name, epochs=1, seeds=[0])
+    assert not train("digits", tmp_path / "runs", synthetic=f"./{tiny_set.name}/", epochs=1, seeds=[0])[0].made
+
+
+def test_other_data_under_the_same_name_are_other_settings(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("digits", tmp_path / "runs", epochs=1, seeds=[0])
+    digits = load_source("digits").select(range(500))
+    monkeypatch.setattr("sio_data.training.load_source", lambda *_, **__: digits)
+    with pytest.raises(SettingsMismatchError, match="real_data"):
+        train("digits", tmp_path / "runs", epochs=1, seeds=[1])
+
+
+def test_with_alpha_1_the_synthetic_set_goes_unused_and_unmentioned(tiny_set: Path, tmp_path: Path) -> None:
+    train("digits", tmp_path / "runs", synthetic=str(tiny_set), alpha=1.0, epochs=1, seeds=[0])
+    assert "SIO" not in (tmp_path / "runs/seed-0/README.md").read_text()
+    assert json.loads((tmp_path / "runs/seed-0/training.json").read_text())["synthetic"] is None
+    assert not train("digits", tmp_path / "runs", epochs=1, seeds=[0])[0].made
+
+
+def test_real_and_synthetic_images_are_resized_alike(tiny_set: Path, tmp_path: Path) -> None:
+    train("digits", tmp_path / "runs", synthetic=str(tiny_set), image_size=12, epochs=1, seeds=[0])
+    assert Classifier.from_pretrained(tmp_path / "runs/seed-0").image_size == 12
+
+
+def test_a_folder_that_only_looks_like_runs_is_refused(tiny_generator: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_generator, tmp_path / "home/gen")
+    with pytest.raises(FolderInUseError):
+        train("digits", tmp_path / "home", epochs=1, seeds=[0])
 
 
 def test_an_unfinished_run_is_made_again(tmp_path: Path) -> None:

@@ -26,11 +26,11 @@ def create(name: str, **parameters: Any) -> Detector:
     if name not in DETECTORS:
         raise UnknownNameError("detector", name, DETECTORS)
     kind = DETECTORS[name]
-    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for parameter in parameters:
-        if parameter not in known:
-            raise UnknownNameError(f"parameter of {name}", parameter, known)
-    try:
-        return kind(**parameters)
-    except TypeError as error:
-        raise InputError(f"{name}: a parameter has the wrong type ({parameters}).") from error
+    types = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for parameter, value in parameters.items():
+        if parameter not in types:
+            raise UnknownNameError(f"parameter of {name}", parameter, types)
+        whole = types[parameter] is int
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            raise InputError(f"{name}: {parameter} must be a {'whole ' if whole else ''}number, not {value!r}.")
+    return kind(**parameters)

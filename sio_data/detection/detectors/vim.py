@@ -9,6 +9,8 @@ from sio_data.detection.detectors.base import Detector
 from sio_data.detection.outputs import Outputs
 from sio_data.errors import InputError
 
+_NOTHING = 1e-6  # of the mean length: what rounding leaves of float32 features outside their space
+
 
 @dataclass
 class ViM(Detector):
@@ -41,14 +43,17 @@ class ViM(Detector):
             )
         if tuple(head.weight.shape) != (train.logits.shape[1], width):
             raise InputError(f"vim: a head of shape {list(head.weight.shape)} does not fit {width} features.")
-        weight, bias = (part.detach().double().to(features.device) for part in (head.weight, head.bias))
+        weight = head.weight.detach().double().to(features.device)
+        bias = torch.zeros_like(weight[:, 0]) if head.bias is None else head.bias.detach().double().to(weight.device)
         self._origin = -torch.linalg.pinv(weight) @ bias
         centred = features - self._origin
         _, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
         self._rest = vectors[:, : width - self.dim]
         residual = (centred @ self._rest).norm(dim=1).mean()
-        if residual == 0:
-            raise InputError(f"vim: the training features lie in {self.dim} dimensions; give a smaller dim.")
+        if residual <= _NOTHING * centred.norm(dim=1).mean():
+            raise InputError(
+                f"vim: the {len(train)} training features lie in {self.dim} dimensions; give a smaller dim."
+            )
         self._scale: torch.Tensor = train.logits.double().amax(1).mean() / residual
 
     def _score(self, outputs: Outputs) -> torch.Tensor:
