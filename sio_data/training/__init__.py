@@ -120,8 +120,8 @@ def train(
         "command": _command(settings, real, data.synthetic_name, str(out), image_size, seeds),
         "settings": asdict(settings) | data.digests(),
     }
-    _check_folder(folder, seeds, record["settings"])
-    MixedBatches(data.real, data.synthetic, batch_size=batch_size, alpha=settings.alpha)
+    _check_folder(folder, record["settings"])
+    MixedBatches(data.real, data.synthetic, batch_size=batch_size, alpha=settings.alpha)  # refuses what does not fit
     return [_run_once(folder / f"seed-{seed}", settings, data, seed, record, target) for seed in seeds]
 
 
@@ -182,7 +182,7 @@ def _command(
     )
 
 
-def _check_folder(folder: Path, seeds: Sequence[int], settings: dict[str, Any]) -> None:
+def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Accept a folder of runs with these settings, or a new one."""
     check_output_folder(folder, is_ours=lambda entry: _is_run(entry) or _is_unfinished(entry))
     for run in filter(_is_run, sorted(folder.glob("seed-*"))):
