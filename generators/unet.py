@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import metadata_load
+from safetensors import SafetensorError, safe_open
 from yaml import YAMLError
 
 from sio_data.device import pick_device
 from sio_data.errors import InputError, UnknownNameError
-from sio_data.files import read_json, sha256_file, sha256_json
-from sio_data.fitting import require_fitted
+from sio_data.files import read_json
+from sio_data.fitting import hash_weights, require_fitted
 from sio_data.fitting.pipeline import (
     DEFAULT_GUIDANCE,
     DEFAULT_STEPS,
@@ -21,8 +22,6 @@ from sio_data.fitting.pipeline import (
     to_uint8,
 )
 from sio_data.recipe import Option
-
-_WEIGHT_FILES = ("model_index.json", "scheduler/*.json", "unet/*.json", "unet/*.safetensors")
 
 
 class UNetGenerator:
@@ -53,7 +52,10 @@ class UNetGenerator:
         self._folder = Path(weights)
         if not self._folder.is_dir():
             raise InputError(f"weights {weights!r}: no such folder. Train a generator with: sio-data fit.")
+        if not (self._folder / "model_index.json").is_file():
+            raise InputError(f"weights {weights!r}: no generator folder, it holds no model_index.json.")
         require_fitted(self._folder)
+        _check_weights(self._folder / "unet")
         self._device = pick_device(device)
         self.class_names = tuple(read_class_map(self._folder).values())
         self.image_size = _read_size(self._folder / "unet" / "config.json")
@@ -63,7 +65,7 @@ class UNetGenerator:
                 f"Train one with: sio-data fit --image-size {image_size}."
             )
         self.sampling = _parse_options(sampling or {})
-        self.revision = _hash_weights(self._folder)
+        self.revision = hash_weights(self._folder)
         self.licence = _read_licence(self._folder / "README.md")
 
     @cached_property
@@ -75,6 +77,19 @@ class UNetGenerator:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         steps, guidance = int(self.sampling["steps"]), float(self.sampling["guidance"])
         return to_uint8(self._pipeline.denoise(labels, generators, steps, guidance))
+
+
+def _check_weights(folder: Path) -> None:
+    """Read the headers of the weights, which say whether the files are whole."""
+    files = sorted(folder.glob("*.safetensors"))
+    try:
+        for file in files:
+            with safe_open(file, framework="pt"):
+                pass
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{folder} holds no sound weights: {error}") from error
+    if not files:
+        raise InputError(f"{folder} holds no sound weights: there is no safetensors file.")
 
 
 def _read_size(config: Path) -> int:
@@ -101,13 +116,9 @@ def _parse_options(given: Mapping[str, str]) -> dict[str, Option]:
         try:
             value = int(text) if name == "steps" else float(text)
         except ValueError as error:
-            raise InputError(f"sampling option {name}={text!r} is not a number.") from error
+            kind = "a whole number" if name == "steps" else "a number"
+            raise InputError(f"sampling option {name}={text!r} is not {kind}.") from error
         if not (1 <= value <= 1000 if name == "steps" else 0 <= value <= 100):
             raise InputError(f"sampling option {name}={text} is out of range (steps 1 to 1000, guidance 0 to 100).")
         options[name] = value
     return options
-
-
-def _hash_weights(folder: Path) -> str:
-    files = sorted(path for pattern in _WEIGHT_FILES for path in folder.glob(pattern))
-    return sha256_json({path.relative_to(folder).as_posix(): sha256_file(path) for path in files})

@@ -25,7 +25,7 @@ def quickstart_commands(out: str | Path) -> list[list[str]]:
 def quickstart(out: str | Path = "demo") -> Path:
     """Run the whole job on the embedded data, printing each command before it runs.
 
-    Every step that is finished is left alone, so that an interrupted quickstart can simply be run again.
+    What is finished is left alone (only the evaluation runs anew), so that an interrupted quickstart can be run again.
 
     Args:
         out: Folder for everything.

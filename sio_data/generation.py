@@ -95,13 +95,12 @@ def generate(
         batch_size=batch_size,
     )
     folder = Path(out)
-    shown = Path(weights).name if Path(weights).is_absolute() else weights
+    shown = f"…/{Path(weights).name}" if Path(weights).is_absolute() else weights
     origin = Origin(shown, backend.licence, backend.citation, _command(recipe, shown, classes, image_size, sampling))
     manifest = _begin(folder, recipe, origin)
     job = ShardJob(folder, Plan(recipe), backend)
     missing = _missing_shards(job, manifest)
-    if manifest.complete:
-        refuse_unknown_shards(folder, manifest)
+    refuse_unknown_shards(folder, (shard.path for shard in job.plan))
     if missing or not manifest.complete or not all((folder / name).is_file() for name in ("README.md", PREVIEW)):
         _mark_incomplete(job, manifest)
         manifest = _make(job, manifest, missing)

@@ -59,7 +59,7 @@ class Origin:
     """Where the images come from.
 
     Attributes:
-        weights: The generator's weights as they were named; of an absolute path only the last part.
+        weights: The generator's weights as they were named; of an absolute path only the last part, after `…/`.
         licence: Licence of the weights.
         citation: How to cite the generator; may be empty.
         command: The command that makes the set, without `--out`.
@@ -133,7 +133,7 @@ class Manifest:
                 versions=dict(value["versions"]),
             )
             hashes = (manifest.recipe.hash, manifest.digest)
-        except (InputError, KeyError, TypeError, ValueError) as error:
+        except (InputError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise CorruptSetError(f"{path} is not a sound manifest: {error}") from error
         if (value.get("recipe_hash"), value.get("digest")) != hashes:
             raise CorruptSetError(f"{path} was edited: a hash in it does not fit what it says.")

@@ -61,7 +61,7 @@ class Recipe:
         if self.image_size > MAX_IMAGE_SIZE:
             raise InputError(f"image_size must be at most {MAX_IMAGE_SIZE}, not {self.image_size}.")
         if not all(
-            isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value))
+            isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
             for value in self.sampling.values()
         ):
             raise InputError(f"sampling options must be texts or numbers, not {dict(self.sampling)}.")

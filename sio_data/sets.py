@@ -1,5 +1,6 @@
 """Synthetic sets: open one, and read it into memory."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 from sio_data.errors import CorruptSetError, IncompleteError, InputError
 from sio_data.image_set import ImageSet
-from sio_data.images import write_class_grid
+from sio_data.images import Pixels, write_class_grid
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.progress import progress
 from sio_data.shards import read_shard
@@ -57,13 +58,17 @@ class SyntheticSet:
         return ImageSet(pixels, torch.from_numpy(labels), recipe.class_names, str(self.folder))
 
     def write_preview(self) -> None:
-        """Draw `preview.png` from the first shard: one row a class."""
+        """Draw `preview.png` from as many shards as it takes: one row a class."""
         recipe = self.manifest.recipe
-        rows: dict[int, list[np.ndarray]] = {label: [] for label in range(len(recipe.class_names))}
-        for sample in read_shard(self.folder, self.manifest.shards[0], recipe):
-            rows[sample.label].append(sample.image)
-        shown = [(recipe.class_names[label], images) for label, images in rows.items() if images]
-        write_class_grid(self.folder / PREVIEW, shown, _PREVIEW_COLUMNS)
+        columns = min(_PREVIEW_COLUMNS, recipe.per_class)
+        rows: list[list[Pixels]] = [[] for _ in recipe.class_names]
+        for record in self.manifest.shards:
+            for sample in read_shard(self.folder, record, recipe):
+                if len(rows[sample.label]) < columns:
+                    rows[sample.label].append(sample.image)
+            if min(map(len, rows)) == columns:
+                break
+        write_class_grid(self.folder / PREVIEW, list(zip(recipe.class_names, rows, strict=True)), columns)
 
 
 def open_set(folder: str | Path) -> SyntheticSet:
@@ -83,21 +88,21 @@ def open_set(folder: str | Path) -> SyntheticSet:
     manifest = Manifest.read(folder)
     if not manifest.complete:
         raise IncompleteError(f"{folder} is incomplete. Run the `sio-data generate` command that began it again.")
-    refuse_unknown_shards(folder, manifest)
+    refuse_unknown_shards(folder, (record.path for record in manifest.shards))
     return SyntheticSet(folder, manifest)
 
 
-def refuse_unknown_shards(folder: Path, manifest: Manifest) -> None:
-    """Refuse a set whose `data/` holds files that the manifest does not name; hidden ones do not count.
+def refuse_unknown_shards(folder: Path, paths: Iterable[str]) -> None:
+    """Refuse a set whose `data/` holds files other than its shards; hidden ones do not count.
 
     Raises:
         CorruptSetError: There is one.
     """
-    known = {record.path for record in manifest.shards}
+    known = {*paths}
     strange = [
         path
         for path in sorted((folder / "data").glob("*"))
         if f"data/{path.name}" not in known and not path.name.startswith(".")
     ]
     if strange:
-        raise CorruptSetError(f"{strange[0]} is not in {MANIFEST}. Move it out of the set.")
+        raise CorruptSetError(f"{strange[0]} is not part of the set. Move it out of there.")

@@ -114,7 +114,7 @@ def read_shard(folder: Path, record: ShardRecord, recipe: Recipe) -> Iterator[Sa
             for members in _triples(tar, recipe.image_format, record.bytes):
                 yield _sample(*members, plan)
                 count += 1
-    except (tarfile.TarError, InputError) as error:
+    except (tarfile.TarError, InputError, OverflowError, ValueError) as error:
         raise CorruptSetError(f"{path}, sample {count}: {error}") from error
     if count != record.samples:
         raise CorruptSetError(f"{path} holds {count} samples, its record says {record.samples}.")
@@ -141,7 +141,7 @@ def _sample(key: str, image: bytes, label: bytes, metadata: bytes, plan: Plan) -
     try:
         value = json.loads(metadata)
         index, number, seed = int(key), int(label), int(value["seed"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise InputError(f"{key}: its label or metadata cannot be read ({error}).") from error
     if not 0 <= number < len(recipe.class_names):
         raise InputError(f"{key}: label {number} is outside the class map of {len(recipe.class_names)} classes.")

@@ -61,7 +61,7 @@ class SourceName:
             InputError: It names nothing.
         """
         whole = Path(text).is_dir()  # a '#' in it is then part of the name
-        path, _, split = (text, "", "") if whole else text.partition("#")
+        path, split = (text, "") if whole or "#" not in text else text.rsplit("#", 1)
         hub = path.startswith("hub:") and not whole
         revision = ""
         if hub:
@@ -175,6 +175,8 @@ def _open_dataset(source: SourceName) -> Any:
         raise UnknownNameError(
             "source", source.path, EMBEDDED, "There is no folder of that name; a data set on the Hub is hub:owner/name."
         )
+    if (folder / "model_index.json").is_file() and not source.hub:
+        raise InputError(f"{source.path} is a generator, not a set of images: make one with sio-data generate.")
     try:
         if source.hub:
             return datasets.load_dataset(source.path, revision=source.revision)
@@ -223,7 +225,9 @@ def _choose_split(source: SourceName, names: list[str], split: Split, labelled: 
     if found is None and not labelled and len(names) == 1:
         found = names[0]
     if found is None:
-        raise UnknownNameError(f"split of {source.path}", split, names, "Name one with #split.")
+        raise UnknownNameError(
+            f"split of {source.path}", split, names, f"Name another with #split, or add a folder {split}/."
+        )
     return found
 
 

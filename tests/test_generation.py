@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sio_data import generate, open_set
 from sio_data.errors import (
@@ -114,15 +115,27 @@ def test_a_deleted_card_or_preview_is_made_again(tiny_generator: Path, copy: Pat
 
 
 def test_begun_without_a_finished_shard_it_can_be_begun_anew(tiny_generator: Path, tmp_path: Path) -> None:
-    """Damaged weights are noticed when they are first used; mended ones have another revision."""
+    """A network that does not fit its configuration is noticed when it is first used."""
     weights = Path(shutil.copytree(tiny_generator, tmp_path / "weights"))
-    tensors = weights / "unet/diffusion_pytorch_model.safetensors"
-    whole = tensors.read_bytes()
-    tensors.write_bytes(whole[:1000])
+    config = weights / "unet/config.json"
+    whole = config.read_text()
+    config.write_text(whole.replace('"num_class_embeds": 7', '"num_class_embeds": 9'))
     with pytest.raises(InputError, match="no sound class-conditional U-Net"):
         generate("unet", str(weights), tmp_path / "set", **ARGUMENTS)
-    tensors.write_bytes(whole)
+    config.write_text(whole)
     assert generate("unet", str(weights), tmp_path / "set", **ARGUMENTS).made == 30
+
+
+def test_truncated_weights_are_refused_before_a_folder_is_made(tiny_generator: Path, tmp_path: Path) -> None:
+    weights = Path(shutil.copytree(tiny_generator, tmp_path / "weights"))
+    tensors = weights / "unet/diffusion_pytorch_model.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-100])
+    with pytest.raises(InputError, match="no sound weights"):
+        generate("unet", str(weights), tmp_path / "set", **ARGUMENTS)
+    tensors.unlink()
+    with pytest.raises(InputError, match="no safetensors file"):
+        generate("unet", str(weights), tmp_path / "set", **ARGUMENTS)
+    assert not (tmp_path / "set").exists()
 
 
 def test_a_deleted_shard_is_made_again(tiny_generator: Path, copy: Path) -> None:
@@ -148,9 +161,9 @@ def test_a_changed_shard_is_refused_not_overwritten(tiny_generator: Path, copy: 
 
 def test_a_shard_that_is_not_in_the_manifest_is_refused(tiny_generator: Path, copy: Path) -> None:
     shutil.copy(copy / "data/train-000000.tar", copy / "data/train-000009.tar")
-    with pytest.raises(CorruptSetError, match=r"train-000009\.tar is not in sio\.json"):
+    with pytest.raises(CorruptSetError, match=r"train-000009\.tar is not part of the set"):
         open_set(copy)
-    with pytest.raises(CorruptSetError, match=r"train-000009\.tar is not in sio\.json"):
+    with pytest.raises(CorruptSetError, match=r"train-000009\.tar is not part of the set"):
         generate("unet", str(tiny_generator), copy, **ARGUMENTS)
 
 
@@ -216,13 +229,19 @@ def test_other_formats(tiny_generator: Path, tmp_path: Path, tiny_set: Path, ima
 
 
 def test_preview_shows_the_samples(tiny_set: Path) -> None:
-    from PIL import Image
-
     first = open_set(tiny_set).read().images[0].permute(1, 2, 0).numpy()
     picture = np.asarray(Image.open(tiny_set / "preview.png"))
     enlarged = np.repeat(np.repeat(first, 6, 0), 6, 1)
     windows = np.lib.stride_tricks.sliding_window_view(picture[4:52], 48, axis=1)[0]
     assert any(np.array_equal(picture[4:52, left : left + 48], enlarged) for left in range(len(windows)))
+
+
+def test_preview_shows_every_class_however_small_the_shards(
+    tiny_generator: Path, tmp_path: Path, tiny_set: Path
+) -> None:
+    generate("unet", str(tiny_generator), tmp_path / "set", **{**ARGUMENTS, "shard_size": 1, "batch_size": 4})
+    sizes = [np.asarray(Image.open(folder / "preview.png")).shape for folder in (tmp_path / "set", tiny_set)]
+    assert sizes[0] == sizes[1]
 
 
 def test_bad_input_is_refused_before_a_folder_is_made(tiny_generator: Path, tmp_path: Path) -> None:
@@ -233,7 +252,7 @@ def test_bad_input_is_refused_before_a_folder_is_made(tiny_generator: Path, tmp_
         ({"classes": ["zero", "zero"]}, InputError, "class names"),
         ({"image_size": 32}, InputError, "makes images of 8 pixels, not 32"),
         ({"sampling": {"stepz": "1"}}, UnknownNameError, "Did you mean 'steps'"),
-        ({"sampling": {"steps": "many"}}, InputError, "not a number"),
+        ({"sampling": {"steps": "many"}}, InputError, "not a whole number"),
         ({"sampling": {"steps": "0"}}, InputError, "out of range"),
         ({"image_format": "gif"}, InputError, "gif"),
         ({"device": "abacus"}, InputError, "abacus"),

@@ -34,6 +34,7 @@ def test_round_trip(tmp_path: Path, manifest: Manifest) -> None:
     [
         ({"format": "other"}, "format"),
         ({"recipe": None}, "recipe"),
+        ({"recipe": {"sampling": {"x": 10**400}}}, "lacks"),
         ({"recipe_hash": "0"}, "edited"),
         ({"digest": "0"}, "edited"),
         ({"generator": {}}, "not a sound manifest"),

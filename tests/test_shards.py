@@ -130,6 +130,8 @@ def _members(recipe: Recipe, **changes: bytes | None) -> list[tuple[str, bytes]]
         ({"json": b'{"seed":0,"label":0,"index":0,"recipe":"RECIPE"}'}, "are not those that the recipe plans"),
         ({"json": b"{"}, "cannot be read"),
         ({"json": b"[]"}, "cannot be read"),
+        ({"json": b'{"seed":Infinity}'}, "cannot be read"),
+        ({"json": b"[" * 60_000}, "cannot be read"),
         ({"json": b" " * 70_000}, "too large"),
         ({"json": None}, "found the end"),
         ({"png": b"no image"}, "not a readable image"),

@@ -131,6 +131,7 @@ def test_a_missing_label_is_none_not_a_crash(tmp_path: Path) -> None:
 def test_a_folder_name_may_hold_a_hash_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_folder(tmp_path / "odd # = ü", {"train": 6, "val": 2})
     assert len(load_source(str(folder))) == 6
+    assert len(load_source(f"{folder}#validation", "test")) == 2
     monkeypatch.chdir(folder)
     assert len(load_source(".")) == 6
 

@@ -15,7 +15,9 @@ EXAMPLES = (
 
 def command(
     generator: Annotated[str, typer.Option(help="Back end.", metavar="NAME")],
-    weights: Annotated[str, typer.Option(help="Folder, file or name on the Hub.", metavar="WEIGHTS")],
+    weights: Annotated[
+        str, typer.Option(help="What the back end takes; for unet a folder made by fit.", metavar="WEIGHTS")
+    ],
     per_class: Annotated[int, typer.Option(help="Images of each class.")],
     out: Annotated[Path, typer.Option(help="Folder of the set.", metavar="FOLDER")],
     classes: Annotated[

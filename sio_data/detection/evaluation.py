@@ -150,13 +150,11 @@ def _parse_detector(text: str) -> tuple[str, dict[str, Any]]:
     name, _, rest = text.partition(":")
     parameters: dict[str, Any] = {}
     for pair in filter(None, rest.split(",")):
-        key, separator, value = pair.partition("=")
+        key, _, value = pair.partition("=")
         try:
             parameters[key] = json.loads(value)
         except ValueError as error:
             raise InputError(f"detector {text!r}: {pair!r} is not of the form parameter=number.") from error
-        if not separator:
-            raise InputError(f"detector {text!r}: {pair!r} is not of the form parameter=number.")
     create(name, **parameters)
     return name, parameters
 
@@ -186,7 +184,7 @@ def _load_images(id: str, sets: Sequence[OODSet], size: int) -> _Images:
     whole, named = without_split(id)
     if named in ("train", "val"):
         raise InputError(
-            f"{id}: detectors are fitted on that split, so they cannot be judged by it; name a test split."
+            f"{id}: detectors are fitted on that split, not to be judged by it; name a test split, or add test/."
         )
     test = load_source(id, "test", image_size=size).require_labels()
     train, val = (

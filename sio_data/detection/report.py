@@ -110,13 +110,15 @@ def _panels(evaluation: "Evaluation", ood: dict[str, Any]) -> dict[str, Any]:
 
 
 def _synthetic_sets(records: list[dict[str, Any]]) -> dict[str, Manifest]:
-    """Give the sets that the checkpoints were trained on, by name, as far as they are still at hand and sound."""
+    """Give the sets that the checkpoints were trained on, by name, as far as these very sets are still at hand."""
     found = {}
     for record in records:
         name = record.get("synthetic")
         if isinstance(name, str) and name not in found and (Path(name) / MANIFEST).is_file():
             with suppress(SioDataError):
-                found[name] = open_set(name).manifest
+                manifest = open_set(name).manifest
+                if manifest.digest == record.get("synthetic_set"):
+                    found[name] = manifest
     return found
 
 
@@ -129,7 +131,9 @@ def _commands(records: list[dict[str, Any]], synthetic: dict[str, Manifest], res
     """Walk back from the checkpoints to what they were made of, as far as it is at hand."""
     made: list[str] = []
     for name, manifest in synthetic.items():
-        made.append(str(read_record(Path(manifest.origin.weights)).get("command", "")))
+        fitted = read_record(Path(manifest.origin.weights))
+        if fitted.get("revision") == manifest.recipe.revision:
+            made.append(str(fitted.get("command", "")))
         made.append(f"{manifest.origin.command} {shlex.join(['--out', name])}")
     trained = [str(record.get("command", "")) for record in records]
     return list(dict.fromkeys(line for line in [*made, *trained, results.command] if line))

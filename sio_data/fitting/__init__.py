@@ -6,24 +6,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from sio_data.commands import changed, command_line
 from sio_data.device import pick_device
 from sio_data.embedded import LICENCES
-from sio_data.errors import IncompleteError, InputError
+from sio_data.errors import IncompleteError, InputError, SioDataError
 from sio_data.files import (
     check_output_folder,
     check_same_settings,
     flush_tree,
     read_json,
     remove_leftovers,
+    sha256_file,
+    sha256_json,
     write_json,
     write_text,
 )
 from sio_data.image_set import ImageSet
 from sio_data.images import write_class_grid
 from sio_data.rendering import render_card
-from sio_data.sources import load_source
+from sio_data.sources import SourceName, load_source
 
 if TYPE_CHECKING:
     from sio_data.fitting.diffusion import DiffusionTrainer
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 TRAINING_RECORD = "training.json"
 _FORMAT = "sio-data/generator/1"
 _STATE = ".state.pt"
+_WEIGHT_FILES = ("model_index.json", "scheduler/*.json", "unet/*.json", "unet/*.safetensors")
+_RESULT = ("README.md", "model_index.json", "samples.png", "scheduler", "unet")
 _SAMPLES_PER_CLASS = 12
 _DEFAULTS: dict[str, object] = {
     "steps": 1200,
@@ -99,20 +104,27 @@ def fit(
     check_size(settings, images.image_size)
     if save_every < 1:
         raise InputError(f"save_every must be at least 1, not {save_every}.")
-    record = {
+    record: dict[str, Any] = {
         "format": _FORMAT,
         "complete": False,
         "command": command_line("fit", [source], out=str(out), **changed(asked, _DEFAULTS)),
         "source": source,
-        "settings": {"data": images.digest, **_json(asdict(settings))},
+        "settings": {
+            "data": images.digest,
+            "licence": licence or LICENCES.get(SourceName.parse(source).path, "unknown"),
+            **_json(asdict(settings)),
+        },
     }
     if _begin(folder, record):
         return folder
     trainer = DiffusionTrainer(settings, images, target)
     trainer.run(folder / _STATE, save_every)
-    _save(folder, trainer, images, source, licence or LICENCES.get(source, "unknown"))
+    _save(folder, trainer, images, source, record["settings"]["licence"])
     flush_tree(folder)
-    write_json(folder / TRAINING_RECORD, {**record, "complete": True, "loss": trainer.recent_loss})
+    write_json(
+        folder / TRAINING_RECORD,
+        {**record, "complete": True, "loss": trainer.recent_loss, "revision": hash_weights(folder)},
+    )
     _tidy(folder)
     return folder
 
@@ -125,16 +137,17 @@ def _begin(folder: Path, record: dict[str, Any]) -> bool:
     """Claim the folder; tell whether the training that is asked for is already complete there."""
     path = folder / TRAINING_RECORD
     there = read_json(path) if path.is_file() else {}
-    if there.get("format") == _FORMAT and (there.get("complete") is True or (folder / _STATE).is_file()):
+    complete = there.get("complete") is True and all((folder / name).exists() for name in _RESULT)
+    if there.get("format") == _FORMAT and (complete or (folder / _STATE).is_file()):
         check_same_settings(folder, there.get("settings", {}), record["settings"])
     else:
-        ours = {TRAINING_RECORD} if there.get("format") == _FORMAT else set()
+        ours = {TRAINING_RECORD, *_RESULT} if there.get("format") == _FORMAT else set()
         check_output_folder(folder, is_ours=lambda entry: entry.name in ours)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
-    if there.get("complete") is True:
+    if complete:
         _tidy(folder)
-    return there.get("complete") is True
+    return complete
 
 
 def _save(folder: Path, trainer: "DiffusionTrainer", images: ImageSet, source: str, licence: str) -> None:
@@ -143,7 +156,10 @@ def _save(folder: Path, trainer: "DiffusionTrainer", images: ImageSet, source: s
     names = {str(label): name for label, name in enumerate(images.class_names)}
     pipeline = ClassConditionalPipeline(trainer.averaged_unet(), trainer.sampling_scheduler(), names)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.save_pretrained(folder)
+    try:
+        pipeline.save_pretrained(folder)
+    except SafetensorError as error:
+        raise SioDataError(f"{folder} cannot be written: {error}") from error
     _write_samples(folder / "samples.png", pipeline)
     metadata = {
         "license": licence,
@@ -176,6 +192,12 @@ def _write_samples(path: Path, pipeline: "ClassConditionalPipeline") -> None:
         pixels = to_uint8(pipeline.denoise([label] * _SAMPLES_PER_CLASS, generators))
         rows.append((name, list(pixels.permute(0, 2, 3, 1).cpu().numpy())))
     write_class_grid(path, rows, _SAMPLES_PER_CLASS)
+
+
+def hash_weights(folder: Path) -> str:
+    """Give the revision of a generator folder: a hash of the files that decide its images."""
+    files = sorted(path for pattern in _WEIGHT_FILES for path in folder.glob(pattern))
+    return sha256_json({path.relative_to(folder).as_posix(): sha256_file(path) for path in files})
 
 
 def _tidy(folder: Path) -> None:

@@ -170,16 +170,17 @@ class DiffusionTrainer:
         return clean, labels, noise.to(self.device), timesteps.to(self.device)
 
     def _save(self, state: Path) -> None:
+        value = {
+            "unet": self.unet.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "losses": self.losses,
+        }
         with atomic_path(state) as temporary:
-            torch.save(
-                {
-                    "unet": self.unet.state_dict(),
-                    "ema": self.ema.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "losses": self.losses,
-                },
-                temporary,
-            )
+            try:
+                torch.save(value, temporary)
+            except RuntimeError as error:
+                raise SioDataError(f"{state} cannot be written: {_first_line(error)}") from error
 
     def _load(self, state: Path) -> None:
         try:
@@ -189,7 +190,11 @@ class DiffusionTrainer:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.losses = list(saved["losses"])
         except _DAMAGE as error:
-            raise InputError(f"{state} is damaged ({error}); delete it to start the training over.") from error
+            raise InputError(f"{state} is damaged ({_first_line(error)}); delete it to train anew.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _rate(step: int, steps: int) -> float:

@@ -14,9 +14,10 @@ from sio_data.device import pick_device
 from sio_data.errors import ClassMapError, InputError
 from sio_data.files import check_output_folder, check_same_settings, flush_tree, read_json, write_json, write_text
 from sio_data.image_set import ImageSet
+from sio_data.manifest import MANIFEST, Manifest
 from sio_data.mixing import MixedBatches, check_alpha
 from sio_data.rendering import render_card
-from sio_data.sources import load_source
+from sio_data.sources import SourceName, load_source
 from sio_data.training.checkpoint import CONFIG
 from sio_data.training.loop import Keep, Trained, TrainingSettings, train_run
 from sio_data.training.objective import Mix
@@ -117,6 +118,7 @@ def train(
         "format": _FORMAT,
         "real": data.real_name,
         "synthetic": data.synthetic_name,
+        "synthetic_set": _set_digest(data.synthetic_name),
         "command": _command(settings, real, data.synthetic_name, str(out), image_size, seeds),
         "settings": asdict(settings) | data.digests(),
     }
@@ -149,6 +151,12 @@ class _Data:
             "val_data": self.val.digest,
             "synthetic_data": self.synthetic.digest if self.synthetic else None,
         }
+
+
+def _set_digest(name: str | None) -> str | None:
+    """Give the digest in the manifest of a synthetic set, by which a report knows it again; None for other sources."""
+    path = SourceName.parse(name).path if name else ""
+    return Manifest.read(Path(path)).digest if path and (Path(path) / MANIFEST).is_file() else None
 
 
 def _resolve_alpha(alpha: float | None, synthetic: str | None) -> float:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sio_data.errors import InputError
+from sio_data.errors import InputError, SioDataError
 from sio_data.files import read_json, write_json
 from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.training.networks import build_network
@@ -94,7 +94,10 @@ class Classifier(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        try:
+            save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise SioDataError(f"{folder / WEIGHTS} cannot be written: {error}") from error
         write_json(folder / CONFIG, self.config)
 
     @classmethod

@@ -177,7 +177,7 @@ def test_an_earlier_report_is_replaced_a_strange_folder_is_not(tiny_runs: tuple[
 
 
 def test_a_split_that_detectors_are_fitted_on_cannot_judge_them(tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be judged by it"):
+    with pytest.raises(InputError, match="not to be judged by it"):
         evaluate([tiny_runs[0]], tmp_path / "report", id="digits#train", ood=OOD)
     assert evaluate([tiny_runs[0]], tmp_path / "report", id="digits#test", ood=OOD).results.id["images"]["test"] == 433
 
@@ -203,6 +203,19 @@ def test_a_damaged_training_record_costs_only_its_lines(
     (run / "training.json").write_text("{" if change is None else json.dumps(record | change))
     done = evaluate([run], tmp_path / "report", id="digits", ood=OOD, detectors=["msp"])
     assert "sio-data evaluate" in done.report.read_text()
+
+
+def test_another_set_of_the_same_name_is_not_taken_for_the_one_trained_on(
+    tiny_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    generate("unet", str(tiny_generator), "synthetic", per_class=2, sampling={"steps": "1"})
+    train("digits", "sio", synthetic="synthetic", epochs=1, seeds=[0])
+    shutil.rmtree("synthetic")
+    generate("unet", str(tiny_generator), "synthetic", per_class=3, sampling={"steps": "1"})
+    page = Page(evaluate(["sio"], "report", id="digits", ood=OOD, detectors=["msp"]).report.read_text())
+    assert "img" not in page.tags
+    assert "sio-data generate" not in " ".join(page.words)
 
 
 def test_a_damaged_synthetic_set_costs_only_its_picture(

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,30 @@ def test_a_folder_without_a_saved_state_can_be_begun_anew(tmp_path: Path, monkey
         with pytest.raises(SioDataError, match="give a lower learning rate"):
             fit("digits", tmp_path / "out", learning_rate=1.0, **TINY)
     assert (fit("digits", tmp_path / "out", learning_rate=1e-4, **TINY) / "model_index.json").is_file()
+
+
+def test_a_finished_folder_that_lost_its_weights_is_trained_again(tmp_path: Path) -> None:
+    folder = fit("digits", tmp_path / "out", **TINY)
+    before = weights(folder)
+    shutil.rmtree(folder / "unet")
+    fit("digits", folder, **TINY)
+    assert all(torch.equal(before[name], tensor) for name, tensor in weights(folder).items())
+
+
+def test_the_licence_is_the_sources_and_part_of_the_settings(tmp_path: Path) -> None:
+    folder = fit("digits#train", tmp_path / "out", **TINY)
+    assert "license: cc-by-4.0" in (folder / "README.md").read_text()
+    with pytest.raises(SettingsMismatchError, match=r'licence: "cc-by-4\.0" there, "mit" asked'):
+        fit("digits#train", folder, licence="mit", **TINY)
+
+
+def test_a_full_disk_is_an_error_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("file write failed\nwith a stack")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(SioDataError, match=r"cannot be written: file write failed$"):
+        fit("digits", tmp_path / "out", **TINY)
 
 
 def test_images_without_a_label_are_refused(tmp_path: Path) -> None:
