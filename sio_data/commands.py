@@ -1,7 +1,8 @@
 """The command line that repeats a call: what cards and reports quote."""
 
+import inspect
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 
 def command_line(command: str, positional: Sequence[str] = (), /, **options: object) -> str:
@@ -31,6 +32,7 @@ def _texts(value: object) -> list[str]:
     return [str(value)]
 
 
-def changed(values: dict[str, object], defaults: dict[str, object]) -> dict[str, object]:
-    """Give the values that are not the defaults."""
-    return {name: value for name, value in values.items() if value != defaults.get(name)}
+def changed(function: Callable[..., object], **values: object) -> dict[str, object]:
+    """Give the arguments of a call that are not the function's defaults."""
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in values.items() if value != parameters[name].default}

@@ -122,8 +122,13 @@ def _command(
     image_size: int | None,
     sampling: Mapping[str, str] | None,
 ) -> str:
-    options = {name: getattr(recipe, name) for name in ("seed", "image_format", "shard_size", "batch_size")}
-    defaults = {name: field.default for name, field in Recipe.__dataclass_fields__.items()}
+    options = changed(
+        generate,
+        seed=recipe.seed,
+        image_format=recipe.image_format,
+        shard_size=recipe.shard_size,
+        batch_size=recipe.batch_size,
+    )
     return command_line(
         "generate",
         generator=recipe.generator,
@@ -132,7 +137,7 @@ def _command(
         **{"class": classes},
         image_size=image_size,
         sampling=sampling,
-        **changed(options, defaults),
+        **options,
     )
 
 

@@ -38,15 +38,6 @@ _STATE = ".state.pt"
 _WEIGHT_FILES = ("model_index.json", "scheduler/*.json", "unet/*.json", "unet/*.safetensors")
 _RESULT = ("README.md", "model_index.json", "samples.png", "scheduler", "unet")
 _SAMPLES_PER_CLASS = 12
-_DEFAULTS: dict[str, object] = {
-    "steps": 1200,
-    "batch_size": 64,
-    "learning_rate": 1e-3,
-    "channels": None,
-    "image_size": None,
-    "seed": 0,
-    "licence": None,
-}
 
 
 def fit(
@@ -95,7 +86,16 @@ def fit(
     """
     from sio_data.fitting.diffusion import DiffusionSettings, DiffusionTrainer, check_size
 
-    asked = {name: value for name, value in locals().items() if name in _DEFAULTS}
+    options = changed(
+        fit,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        channels=channels,
+        image_size=image_size,
+        seed=seed,
+        licence=licence,
+    )
     target = pick_device(device)
     folder = Path(out)
     images = load_source(source, "train", image_size=image_size).require_labels()
@@ -107,7 +107,7 @@ def fit(
     record: dict[str, Any] = {
         "format": _FORMAT,
         "complete": False,
-        "command": command_line("fit", [source], out=str(out), **changed(asked, _DEFAULTS)),
+        "command": command_line("fit", [source], out=str(out), **options),
         "source": source,
         "settings": {
             "data": images.digest,

@@ -181,13 +181,10 @@ def _command(
     image_size: int | None,
     seeds: Sequence[int],
 ) -> str:
-    options = changed(asdict(settings), asdict(TrainingSettings()))
-    options.pop("alpha", None)
     alpha = settings.alpha if synthetic else None
-    chosen = list(seeds) if tuple(seeds) != _DEFAULT_SEEDS else None
-    return command_line(
-        "train", real=real, synthetic=synthetic, alpha=alpha, out=out, image_size=image_size, seeds=chosen, **options
-    )
+    chosen = {"image_size": image_size, "seeds": tuple(seeds)} | asdict(settings)
+    del chosen["alpha"]
+    return command_line("train", real=real, synthetic=synthetic, alpha=alpha, out=out, **changed(train, **chosen))
 
 
 def _check_folder(folder: Path, settings: dict[str, Any]) -> None:

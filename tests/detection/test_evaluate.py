@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -205,28 +206,26 @@ def test_a_damaged_training_record_costs_only_its_lines(
     assert "sio-data evaluate" in done.report.read_text()
 
 
-def test_another_set_of_the_same_name_is_not_taken_for_the_one_trained_on(
-    tiny_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def damage_manifest(generator: Path) -> None:
+    Path("synthetic/sio.json").write_text("{")
+
+
+def make_another_set(generator: Path) -> None:
+    shutil.rmtree("synthetic")
+    generate("unet", str(generator), "synthetic", per_class=3, sampling={"steps": "1"})
+
+
+@pytest.mark.parametrize("change", [damage_manifest, make_another_set])
+def test_only_the_very_set_that_was_trained_on_is_shown(
+    tiny_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     generate("unet", str(tiny_generator), "synthetic", per_class=2, sampling={"steps": "1"})
     train("digits", "sio", synthetic="synthetic", epochs=1, seeds=[0])
-    shutil.rmtree("synthetic")
-    generate("unet", str(tiny_generator), "synthetic", per_class=3, sampling={"steps": "1"})
+    change(tiny_generator)
     page = Page(evaluate(["sio"], "report", id="digits", ood=OOD, detectors=["msp"]).report.read_text())
     assert "img" not in page.tags
     assert "sio-data generate" not in " ".join(page.words)
-
-
-def test_a_damaged_synthetic_set_costs_only_its_picture(
-    tiny_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    generate("unet", str(tiny_generator), "synthetic", per_class=2, sampling={"steps": "1"})
-    train("digits", "sio", synthetic="synthetic", epochs=1, seeds=[0])
-    Path("synthetic/sio.json").write_text("{")
-    done = evaluate(["sio"], "report", id="digits", ood=OOD, detectors=["msp"])
-    assert "img" not in Page(done.report.read_text()).tags
 
 
 def test_folders_that_are_no_runs_do_not_matter(tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:
