@@ -9,8 +9,9 @@ from huggingface_hub import metadata_load
 from safetensors import SafetensorError, safe_open
 from yaml import YAMLError
 
+from sio_data.backend import About, Number, read_options, seeded_generators, to_uint8
 from sio_data.device import pick_device
-from sio_data.errors import InputError, UnknownNameError
+from sio_data.errors import InputError
 from sio_data.files import read_json
 from sio_data.fitting import hash_weights, require_fitted
 from sio_data.fitting.pipeline import (
@@ -19,9 +20,7 @@ from sio_data.fitting.pipeline import (
     ClassConditionalPipeline,
     load_pipeline,
     read_class_map,
-    to_uint8,
 )
-from sio_data.recipe import Option
 
 
 class UNetGenerator:
@@ -40,11 +39,19 @@ class UNetGenerator:
     """
 
     citation = ""
+    about = About(
+        weights="a folder that `sio-data fit` made",
+        classes="those it was trained on",
+        sizes="the one it was trained for",
+        licence="that of the training images",
+        options={"steps": Number(DEFAULT_STEPS, 1, 1000), "guidance": Number(DEFAULT_GUIDANCE, 0, 100)},
+    )
 
     def __init__(
         self,
         weights: str,
         *,
+        classes: Sequence[str] | None = None,
         image_size: int | None = None,
         sampling: Mapping[str, str] | None = None,
         device: str | None = None,
@@ -64,7 +71,7 @@ class UNetGenerator:
                 f"generator {weights!r} makes images of {self.image_size} pixels, not {image_size}. "
                 f"Train one with: sio-data fit --image-size {image_size}."
             )
-        self.sampling = _parse_options(sampling or {})
+        self.sampling = read_options("unet", self.about.options, sampling or {})
         self.revision = hash_weights(self._folder)
         self.licence = _read_licence(self._folder / "README.md")
 
@@ -74,9 +81,8 @@ class UNetGenerator:
 
     def sample(self, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         """Make one image for each label; see `sio_data.generator.Generator.sample`."""
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         steps, guidance = int(self.sampling["steps"]), float(self.sampling["guidance"])
-        return to_uint8(self._pipeline.denoise(labels, generators, steps, guidance))
+        return to_uint8(self._pipeline.denoise(labels, seeded_generators(seeds), steps, guidance))
 
 
 def _check_weights(folder: Path) -> None:
@@ -106,19 +112,3 @@ def _read_licence(card: Path) -> str:
     except (OSError, ValueError, YAMLError):
         return "unknown"
     return str((metadata or {}).get("license", "unknown"))
-
-
-def _parse_options(given: Mapping[str, str]) -> dict[str, Option]:
-    options: dict[str, Option] = {"steps": DEFAULT_STEPS, "guidance": DEFAULT_GUIDANCE}
-    for name, text in given.items():
-        if name not in options:
-            raise UnknownNameError("sampling option of unet", name, options)
-        try:
-            value = int(text) if name == "steps" else float(text)
-        except ValueError as error:
-            kind = "a whole number" if name == "steps" else "a number"
-            raise InputError(f"sampling option {name}={text!r} is not {kind}.") from error
-        if not (1 <= value <= 1000 if name == "steps" else 0 <= value <= 100):
-            raise InputError(f"sampling option {name}={text} is out of range (steps 1 to 1000, guidance 0 to 100).")
-        options[name] = value
-    return options

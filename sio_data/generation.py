@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sio_data.class_lists import expand_classes
 from sio_data.commands import changed, command_line
 from sio_data.engines import local
 from sio_data.engines.job import RECORDS, ShardJob
@@ -81,7 +82,10 @@ def generate(
         SettingsMismatchError: The folder was begun with another recipe.
         CorruptSetError: A finished shard was changed.
     """
-    backend = open_generator(generator, weights, image_size=image_size, sampling=sampling, device=device)
+    classes = None if classes is None else expand_classes(classes)
+    backend = open_generator(
+        generator, weights, classes=classes, image_size=image_size, sampling=sampling, device=device
+    )
     recipe = Recipe(
         generator=generator,
         revision=backend.revision,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from sio_data.backend import seeded_generators, to_uint8
 from sio_data.commands import changed, command_line
 from sio_data.device import pick_device
 from sio_data.embedded import LICENCES
@@ -183,12 +184,9 @@ def _save(folder: Path, trainer: "DiffusionTrainer", images: ImageSet, source: s
 
 
 def _write_samples(path: Path, pipeline: "ClassConditionalPipeline") -> None:
-    from sio_data.fitting.pipeline import to_uint8
-
     rows = []
     for label, name in enumerate(pipeline.class_names):
-        seeds = range(label * _SAMPLES_PER_CLASS, (label + 1) * _SAMPLES_PER_CLASS)
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        generators = seeded_generators(range(label * _SAMPLES_PER_CLASS, (label + 1) * _SAMPLES_PER_CLASS))
         pixels = to_uint8(pipeline.denoise([label] * _SAMPLES_PER_CLASS, generators))
         rows.append((name, list(pixels.permute(0, 2, 3, 1).cpu().numpy())))
     write_class_grid(path, rows, _SAMPLES_PER_CLASS)

@@ -8,6 +8,7 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
 from diffusers.utils.torch_utils import randn_tensor
 
+from sio_data.backend import to_uint8
 from sio_data.errors import InputError
 from sio_data.files import read_json
 
@@ -104,11 +105,6 @@ class ClassConditionalPipeline(DiffusionPipeline):
                 fresh.seed()
         pixels = to_uint8(self.denoise(class_labels, generators, num_inference_steps, guidance_scale))
         return ImagePipelineOutput([Image.fromarray(image) for image in pixels.permute(0, 2, 3, 1).cpu().numpy()])
-
-
-def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """Turn float images in [-1, 1] into uint8 ones."""
-    return ((images + 1) * 127.5).round().to(torch.uint8)
 
 
 def load_pipeline(folder: str | Path, device: torch.device | str = "cpu") -> ClassConditionalPipeline:

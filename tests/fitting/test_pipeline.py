@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from sio_data.backend import to_uint8
 from sio_data.errors import InputError
-from sio_data.fitting.pipeline import ClassConditionalPipeline, load_pipeline, to_uint8
+from sio_data.fitting.pipeline import ClassConditionalPipeline, load_pipeline
 
 
 def generators(count: int) -> list[torch.Generator]:
