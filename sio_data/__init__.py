@@ -1,7 +1,7 @@
 """Make, host and train on synthetic in-distribution images for out-of-distribution detection (SIO).
 
-Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `train`, `evaluate` and
-`quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and `Classifier` serve one's own training loop;
+Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `verify`,
+`repair`, `regenerate`, `train`, `evaluate` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and `Classifier` serve one's own training loop;
 `sio_data.detection` holds the detectors. Names are imported when they are first used, so that `import sio_data` is
 instant.
 """
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from sio_data.image_set import ImageSet
     from sio_data.mixing import MixedBatches
     from sio_data.recipe import Recipe
+    from sio_data.regeneration import regenerate
+    from sio_data.repairs import repair
     from sio_data.sets import open_set
     from sio_data.sources import load_source
     from sio_data.training import train
     from sio_data.training.checkpoint import Classifier
     from sio_data.training.objective import sio_loss
+    from sio_data.verification import verify
 
 _HOMES = {
     "Classifier": "sio_data.training.checkpoint",
@@ -38,8 +41,11 @@ _HOMES = {
     "load_source": "sio_data.sources",
     "open_set": "sio_data.sets",
     "quickstart": "sio_data.demo",
+    "regenerate": "sio_data.regeneration",
+    "repair": "sio_data.repairs",
     "sio_loss": "sio_data.training.objective",
     "train": "sio_data.training",
+    "verify": "sio_data.verification",
 }
 
 __all__ = [
@@ -55,8 +61,11 @@ __all__ = [
     "load_source",
     "open_set",
     "quickstart",
+    "regenerate",
+    "repair",
     "sio_loss",
     "train",
+    "verify",
 ]
 
 

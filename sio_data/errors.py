@@ -58,3 +58,8 @@ class CorruptSetError(InputError):
 
 class ClassMapError(InputError):
     """Two class maps do not fit together, or a label is outside its class map."""
+
+
+def copy_error(message: str, exit_code: int) -> SioDataError:
+    """Make the error that another process reported by its message and exit code."""
+    return InputError(message) if exit_code == InputError.exit_code else SioDataError(message)

@@ -3,23 +3,59 @@
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError
 
 _TEMPORARY = ".sio-data-tmp"
 
 
+def as_folder(place: str | Path) -> Path:
+    """Give a folder as a path: a local one, or that of a URL like `s3://bucket/folder`.
+
+    The path of a URL is a `universal_pathlib.UPath`, which has the methods of `Path`. It keeps no listings: another
+    machine may be writing there.
+
+    Raises:
+        InputError: No installed package can reach that kind of URL.
+    """
+    if not is_url(place):
+        return Path(place)
+    from upath import UPath
+
+    try:
+        folder = UPath(place, use_listings_cache=False)
+        folder.fs  # noqa: B018  imports the package that reaches it
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{place} cannot be reached: {error} For s3:// install sio-data[s3].") from error
+    return cast("Path", folder)
+
+
+def is_url(place: str | Path) -> bool:
+    """Tell whether a place is not on the local file system."""
+    return "://" in str(place)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; on success flush it to disk and rename it to `path`.
+    """Give a temporary local path; on success flush it to disk and make it `path` in one step.
 
-    Whoever is killed in between leaves only a temporary file, which `is_leftover` tells apart.
+    Whoever is killed in between leaves only a temporary file, which `is_leftover` tells apart. Behind a URL the step
+    is an upload, which an object store shows when it is whole.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    if is_url(path):
+        with tempfile.TemporaryDirectory() as folder:
+            upload = Path(folder) / path.name
+            yield upload
+            path.fs.put_file(str(upload), path.path)  # type: ignore[attr-defined]
+        return
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}{_TEMPORARY}")
     try:
         yield temporary
         _flush_to_disk(temporary)
@@ -61,9 +97,18 @@ def is_leftover(path: Path) -> bool:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files that killed writers left in a folder."""
-    for path in folder.iterdir():
+    for path in list(folder.iterdir()):
         if is_leftover(path) and path.is_file():
             path.unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder and all in it, if it is there."""
+    if is_url(folder):
+        if folder.exists():
+            folder.fs.rm(folder.path, recursive=True)  # type: ignore[attr-defined]
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sha256_file(path: Path) -> str:

@@ -10,27 +10,34 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from sio_data.errors import InputError
 from sio_data.files import write_bytes
+from sio_data.png import encode_png
 
 Pixels = npt.NDArray[np.uint8]
 
-_ENCODINGS: dict[str, dict[str, object]] = {
-    "png": {"format": "PNG"},
+_PILLOW_FORMATS: dict[str, dict[str, object]] = {
     "webp": {"format": "WEBP", "lossless": True},
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
 }
-IMAGE_FORMATS = tuple(_ENCODINGS)
+IMAGE_FORMATS = ("png", *_PILLOW_FORMATS)
 IMAGE_ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)  # of Pillow
 
 
-def encode(image: Pixels, image_format: str) -> bytes:
-    """Encode one image.
+def encode(images: Pixels, image_format: str) -> list[bytes]:
+    """Encode images.
 
     Args:
-        image: uint8 [H, W, 3].
+        images: uint8 [B, H, W, 3].
         image_format: `png` and `webp` keep every pixel; `jpg` is lossy (quality 95).
+
+    Returns:
+        B files.
     """
+    return encode_png(images) if image_format == "png" else [_encode(image, image_format) for image in images]
+
+
+def _encode(image: Pixels, image_format: str) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, **_ENCODINGS[image_format])  # type: ignore[arg-type]
+    Image.fromarray(image).save(buffer, **_PILLOW_FORMATS[image_format])  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

@@ -26,12 +26,14 @@ class ShardRecord:
         sha256: Of the whole file.
         bytes: Size of the file.
         samples: How many samples it holds.
+        draws: How many images were drawn for them; more than `samples` if some were refused.
     """
 
     path: str
     sha256: str
     bytes: int
     samples: int
+    draws: int
 
     @classmethod
     def from_json(cls, value: object) -> "ShardRecord":
@@ -45,7 +47,8 @@ class ShardRecord:
             sound = (
                 _SHARD_PATH.fullmatch(record.path)
                 and _SHA256.fullmatch(record.sha256)
-                and all(type(number) is int and number > 0 for number in (record.bytes, record.samples))
+                and all(type(number) is int and number > 0 for number in (record.bytes, record.samples, record.draws))
+                and record.draws >= record.samples
             )
         except TypeError:
             sound = None
@@ -94,6 +97,11 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def draws(self) -> int:
+        """How many images were drawn; more than there are samples if the generator refused some."""
+        return sum(shard.draws for shard in self.shards)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the list of shards, which holds their hashes: it stands for all bytes of the data."""
         return sha256_json([asdict(shard) for shard in self.shards])
@@ -111,7 +119,7 @@ class Manifest:
             "digest": self.digest,
             "shards": [asdict(shard) for shard in self.shards],
         }
-        write_json(folder / MANIFEST, value)
+        write_json(folder / MANIFEST, {**value, "checksum": sha256_json(value)})
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -132,11 +140,13 @@ class Manifest:
                 shards=tuple(map(ShardRecord.from_json, value["shards"])),
                 versions=dict(value["versions"]),
             )
-            hashes = (manifest.recipe.hash, manifest.digest)
+            checksum = sha256_json({key: item for key, item in value.items() if key != "checksum"})
         except (InputError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise CorruptSetError(f"{path} is not a sound manifest: {error}") from error
-        if (value.get("recipe_hash"), value.get("digest")) != hashes:
-            raise CorruptSetError(f"{path} was edited: a hash in it does not fit what it says.")
+        if value.get("checksum") != checksum:
+            raise CorruptSetError(
+                f"{path} was edited: its checksum does not fit what it says. Mend it with: sio-data repair {folder}"
+            )
         planned = ((shard.path, len(shard)) for shard in Plan(manifest.recipe))
         if manifest.complete and [(shard.path, shard.samples) for shard in manifest.shards] != list(planned):
             raise CorruptSetError(f"{path} says complete, but its shards are not those that its recipe asks for.")

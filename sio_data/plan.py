@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
@@ -36,6 +36,10 @@ class ShardPlan:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def first(self, count: int) -> "ShardPlan":
+        """Give a plan of its first samples alone."""
+        return replace(self, labels=self.labels[:count], seeds=self.seeds[:count])
 
     def batches(self, size: int) -> Iterator[slice]:
         """Cut the shard in batches of `size`; the last one may be smaller."""
@@ -76,16 +80,30 @@ class Plan:
         return samples % len(self.recipe.class_names)
 
     @overload
-    def seeds(self, samples: int) -> int: ...
+    def seeds(self, samples: int, attempt: int = 0) -> int: ...
     @overload
-    def seeds(self, samples: Integers) -> Integers: ...
-    def seeds(self, samples: int | Integers) -> int | Integers:
+    def seeds(self, samples: Integers, attempt: int | Integers = 0) -> Integers: ...
+    def seeds(self, samples: int | Integers, attempt: int | Integers = 0) -> int | Integers:
         """Give the seeds of samples, by their index in the set.
 
         torch's CPU generator uses only the lower 32 bits of a seed: seeds drawn at random from 2**63 would give
         about 100 pairs of identical noise in a million samples. An odd stride modulo 2**32 visits each value once.
+
+        Args:
+            samples: Their indices.
+            attempt: How many draws of the sample were refused before; below `attempts`.
         """
-        return (self._offset + samples * self._stride) % 2**32
+        return (self._offset + (samples + attempt * self.recipe.samples) * self._stride) % 2**32
+
+    @property
+    def attempts(self) -> int:
+        """How many seeds each sample has for itself alone."""
+        return int(2**32 // self.recipe.samples)
+
+    def sample_of(self, seed: int) -> int | None:
+        """Give the index of the sample that a seed belongs to, or None if it belongs to none."""
+        place = (seed - self._offset) * pow(self._stride, -1, 2**32) % 2**32
+        return place % self.recipe.samples if place < self.attempts * self.recipe.samples else None
 
 
 def _seed_sequence(seed: int) -> tuple[int, int]:

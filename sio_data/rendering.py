@@ -29,6 +29,10 @@ def render_html(package: str, template: str, **values: object) -> str:
     return environment.from_string(_read(package, template)).render(values)
 
 
+class Verbatim(str):
+    """A text that a card shows as it is: in a code block, and without what could end one."""
+
+
 @cache
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
@@ -43,7 +47,7 @@ def _environment() -> jinja2.Environment:
 
 def _harmless(value: object) -> object:
     """Keep a text on its line and out of Markdown's and HTML's syntax."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or isinstance(value, Verbatim):
         return value
     return "".join(f"&#{ord(c)};" if c in "\\`*[]<>|&#!" else c for c in " ".join(value.split()))
 

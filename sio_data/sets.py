@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sio_data.errors import CorruptSetError, IncompleteError, InputError
+from sio_data.files import as_folder
 from sio_data.image_set import ImageSet
 from sio_data.images import Pixels, write_class_grid
 from sio_data.manifest import MANIFEST, Manifest
@@ -75,14 +76,14 @@ def open_set(folder: str | Path) -> SyntheticSet:
     """Open a synthetic set.
 
     Args:
-        folder: A folder that `generate` made.
+        folder: A folder or URL that `generate` made.
 
     Raises:
         InputError: It is no synthetic set.
         CorruptSetError: Its manifest is damaged.
         IncompleteError: Shards are still to be made.
     """
-    folder = Path(folder)
+    folder = as_folder(folder)
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
     manifest = Manifest.read(folder)
@@ -98,11 +99,16 @@ def refuse_unknown_shards(folder: Path, paths: Iterable[str]) -> None:
     Raises:
         CorruptSetError: There is one.
     """
-    known = {*paths}
-    strange = [
-        path
-        for path in sorted((folder / "data").glob("*"))
-        if f"data/{path.name}" not in known and not path.name.startswith(".")
-    ]
+    strange = unknown_shards(folder, paths)
     if strange:
         raise CorruptSetError(f"{strange[0]} is not part of the set. Move it out of there.")
+
+
+def unknown_shards(folder: Path, paths: Iterable[str]) -> list[Path]:
+    """List the files in a set's `data/` that are not among its shards; hidden ones do not count."""
+    known = {*paths}
+    return [
+        path
+        for path in sorted((folder / "data").glob("*"), key=lambda path: path.name)
+        if f"data/{path.name}" not in known and not path.name.startswith(".")
+    ]

@@ -5,7 +5,7 @@ A sample is three adjacent members, in this order: `<key>.png`, `<key>.cls` (the
 because WebDataset cuts a name at the first one.
 """
 
-import io
+import hashlib
 import json
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -16,10 +16,12 @@ from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import atomic_path, canonical_json, sha256_file
 from sio_data.images import Pixels, decode, encode
 from sio_data.manifest import ShardRecord
-from sio_data.plan import Plan, ShardPlan
+from sio_data.plan import Integers, Plan, ShardPlan
 from sio_data.recipe import Recipe
 
 _MAX_METADATA_BYTES = 1 << 16
+_REST_OF_HEADER = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
+_SUM_WITHOUT_NAME_AND_SIZE = sum(b"0000644" + b"0000000" * 2 + b"0" * 11 + b" " * 8 + _REST_OF_HEADER)
 
 
 @dataclass(frozen=True)
@@ -39,46 +41,81 @@ class Sample:
     image: Pixels
 
 
-def write_shard(folder: Path, shard: ShardPlan, recipe: Recipe, images: Iterable[Pixels]) -> ShardRecord:
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive samples of a shard, as they were drawn.
+
+    Attributes:
+        images: uint8 [B, H, W, 3], RGB.
+        seeds: int64 [B], those that made the images.
+        draws: How many images were drawn to get them.
+    """
+
+    images: Pixels
+    seeds: Integers
+    draws: int
+
+
+def write_shard(folder: Path, shard: ShardPlan, recipe: Recipe, batches: Iterable[Batch]) -> ShardRecord:
     """Write a shard into a set.
 
     Args:
         folder: The set's folder; `data/` is there.
-        shard: Labels and seeds.
+        shard: Its labels.
         recipe: The recipe they come from.
-        images: One uint8 [H, W, 3] for each label, in order.
+        batches: All its samples, in order.
 
     Returns:
         The record of the finished file.
     """
-    target = folder / shard.path
-    with atomic_path(target) as temporary:
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for offset, image in enumerate(images):
-                index = shard.start + offset
-                for extension, data in _members(shard, offset, recipe, image):
-                    _add(tar, f"{index:09d}.{extension}", data)
-        return ShardRecord(shard.path, sha256_file(temporary), temporary.stat().st_size, len(shard))
+    digest, size, count, draws = hashlib.sha256(), 0, 0, 0
+    with atomic_path(folder / shard.path) as temporary, temporary.open("wb") as file:
+        for batch in batches:
+            data = b"".join(_members(shard, count, recipe, batch))
+            digest.update(data)
+            file.write(data)
+            size, count, draws = size + len(data), count + len(batch.seeds), draws + batch.draws
+        end = bytes(2 * tarfile.BLOCKSIZE + -(size + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE)
+        digest.update(end)
+        file.write(end)
+    return ShardRecord(shard.path, digest.hexdigest(), size + len(end), len(shard), draws)
 
 
-def _members(shard: ShardPlan, offset: int, recipe: Recipe, image: Pixels) -> Iterator[tuple[str, bytes]]:
-    label = int(shard.labels[offset])
-    metadata = {
-        "index": shard.start + offset,
-        "label": label,
-        "class": recipe.class_names[label],
-        "seed": int(shard.seeds[offset]),
-        "recipe": recipe.hash,
-    }
-    yield recipe.image_format, encode(image, recipe.image_format)
-    yield "cls", str(label).encode()
-    yield "json", canonical_json(metadata).encode()
+def shard_bytes(shard: ShardPlan, recipe: Recipe, batches: Iterable[Batch]) -> int:
+    """Give how many bytes the samples take in a shard."""
+    return sum(len(data) for batch in batches for data in _members(shard, 0, recipe, batch))
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # its defaults: mtime 0, uid and gid 0, no user name, mode 0644
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
+def _members(shard: ShardPlan, first: int, recipe: Recipe, batch: Batch) -> Iterator[bytes]:
+    """Give the members of a batch whose first sample is number `first` of the shard."""
+    files = encode(batch.images, recipe.image_format)
+    for offset, (image, seed) in enumerate(zip(files, batch.seeds.tolist(), strict=True), start=first):
+        index, label = shard.start + offset, int(shard.labels[offset])
+        metadata = {
+            "index": index,
+            "label": label,
+            "class": recipe.class_names[label],
+            "seed": seed,
+            "recipe": recipe.hash,
+        }
+        yield from _member(f"{index:09d}.{recipe.image_format}", image)
+        yield from _member(f"{index:09d}.cls", str(label).encode())
+        yield from _member(f"{index:09d}.json", canonical_json(metadata).encode())
+
+
+def _member(name: str, data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Give a file's USTAR header (POSIX.1-1988), its data and the padding to whole blocks.
+
+    The same bytes as `tarfile` writes for a TarInfo with nothing but a name and a size (mode 0644, all else zero), at
+    a tenth of the time.
+    """
+    size = b"%011o" % len(data)
+    checksum = _SUM_WITHOUT_NAME_AND_SIZE + sum(name.encode()) + sum(size)
+    header = b"".join((
+        name.encode().ljust(100, b"\0"), b"0000644\0", b"0000000\0" * 2, size, b"\0", b"0" * 11, b"\0",
+        b"%06o\0 " % checksum, _REST_OF_HEADER,
+    ))  # fmt: skip
+    return header, data, bytes(-len(data) % tarfile.BLOCKSIZE)
 
 
 def check_shard(folder: Path, record: ShardRecord) -> None:
@@ -89,14 +126,19 @@ def check_shard(folder: Path, record: ShardRecord) -> None:
     """
     path = folder / record.path
     if not path.is_file():
-        raise CorruptSetError(f"{path} is missing. Run the command that made the set again: it makes missing shards.")
-    size = path.stat().st_size
-    if size != record.bytes or sha256_file(path) != record.sha256:
+        raise CorruptSetError(f"{path} is missing. Make it again with: sio-data repair {folder}")
+    if not is_sound(folder, record):
+        size = path.stat().st_size
         what = f"{size:,} of {record.bytes:,} bytes" if size != record.bytes else "other bytes than recorded"
         raise CorruptSetError(
-            f"{path} was changed after it was made ({what}). "
-            "Delete that file and run the command that made the set again: it makes missing shards."
+            f"{path} was changed after it was made ({what}). Make it again with: sio-data repair {folder}"
         )
+
+
+def is_sound(folder: Path, record: ShardRecord) -> bool:
+    """Tell whether a shard is what its record says, by size and hash."""
+    path = folder / record.path
+    return path.is_file() and path.stat().st_size == record.bytes and sha256_file(path) == record.sha256
 
 
 def read_shard(folder: Path, record: ShardRecord, recipe: Recipe) -> Iterator[Sample]:
@@ -107,12 +149,12 @@ def read_shard(folder: Path, record: ShardRecord, recipe: Recipe) -> Iterator[Sa
     """
     check_shard(folder, record)
     path = folder / record.path
-    plan = Plan(recipe)
+    expected = _Expected(record, Plan(recipe))
     count = 0
     try:
-        with tarfile.open(path, "r:") as tar:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for members in _triples(tar, recipe.image_format, record.bytes):
-                yield _sample(*members, plan)
+                yield expected.check(*members)
                 count += 1
     except (tarfile.TarError, InputError, OverflowError, ValueError) as error:
         raise CorruptSetError(f"{path}, sample {count}: {error}") from error
@@ -136,17 +178,41 @@ def _triples(tar: tarfile.TarFile, image_format: str, most_bytes: int) -> Iterat
         yield key, data[0], data[1], data[2]
 
 
-def _sample(key: str, image: bytes, label: bytes, metadata: bytes, plan: Plan) -> Sample:
-    recipe = plan.recipe
-    try:
-        value = json.loads(metadata)
-        index, number, seed = int(key), int(label), int(value["seed"])
-    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
-        raise InputError(f"{key}: its label or metadata cannot be read ({error}).") from error
-    if not 0 <= number < len(recipe.class_names):
-        raise InputError(f"{key}: label {number} is outside the class map of {len(recipe.class_names)} classes.")
-    if value.get("label") != number or value.get("index") != index or value.get("recipe") != recipe.hash:
-        raise InputError(f"{key}: its metadata does not fit its label, its key or the recipe.")
-    if not 0 <= index < recipe.samples or (number, seed) != (plan.labels(index), plan.seeds(index)):
-        raise InputError(f"{key}: label {number} and seed {seed} are not those that the recipe plans for it.")
-    return Sample(index, number, seed, decode(image, recipe.image_size))
+class _Expected:
+    """Compares the samples of a shard, one after the other, to what the recipe plans for it."""
+
+    def __init__(self, record: ShardRecord, plan: Plan) -> None:
+        self._plan, self._recipe = plan, plan.recipe
+        self._next = int(record.path[-10:-4]) * plan.recipe.shard_size
+        self._redrawn = record.draws > record.samples
+        self._seeds: set[int] = set()
+
+    def check(self, key: str, image: bytes, label: bytes, metadata: bytes) -> Sample:
+        """Read one sample.
+
+        Raises:
+            InputError: It is not what is due here.
+        """
+        try:
+            value = json.loads(metadata)
+            index, number, seed = int(key), int(label), int(value["seed"])
+        except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+            raise InputError(f"{key}: its label or metadata cannot be read ({error}).") from error
+        if not 0 <= number < len(self._recipe.class_names):
+            raise InputError(f"{key}: label {number} is outside the class map of {len(self._recipe.class_names)}.")
+        if value.get("label") != number or value.get("index") != index or value.get("recipe") != self._recipe.hash:
+            raise InputError(f"{key}: its metadata does not fit its label, its key or the recipe.")
+        if index != self._next or index >= self._recipe.samples:
+            raise InputError(f"{key}: sample {self._next} is due here.")
+        if number != self._plan.labels(index) or not self._seed_fits(index, seed):
+            raise InputError(f"{key}: label {number} and seed {seed} are not those that the recipe plans for it.")
+        self._next += 1
+        self._seeds.add(seed)
+        return Sample(index, number, seed, decode(image, self._recipe.image_size))
+
+    def _seed_fits(self, index: int, seed: int) -> bool:
+        if not self._redrawn:
+            return seed == self._plan.seeds(index)
+        owner = self._plan.sample_of(seed)
+        size = self._recipe.shard_size
+        return owner is not None and owner // size == index // size and seed not in self._seeds

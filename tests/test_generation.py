@@ -1,7 +1,9 @@
+import itertools
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,8 @@ from sio_data.errors import (
 )
 from sio_data.generator import open_generator
 from sio_data.manifest import Manifest
-from sio_data.plan import Plan
+from sio_data.plan import Plan, ShardPlan
+from sio_data.shards import Batch
 from tests.conftest import snapshot
 
 ARGUMENTS = {"per_class": 5, "shard_size": 8, "batch_size": 4, "sampling": {"steps": "1"}}
@@ -68,18 +71,19 @@ def test_an_unfinished_set_is_visibly_so(tiny_generator: Path, tmp_path: Path, m
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
-    from sio_data.engines.job import ShardJob
+    from sio_data.engines.drawing import Drawer
 
-    made = ShardJob.make
+    draw = Drawer.draw
 
-    def stop_at_second(self: ShardJob, index: int, advance: object) -> object:
-        if index == 1:
+    def stop_in_second(self: Drawer, shard: ShardPlan) -> Iterator[Batch]:
+        yield from itertools.islice(draw(self, shard), None if shard.index == 0 else 1)
+        if shard.index == 1:
             raise KeyboardInterrupt
-        return made(self, index, advance)
 
-    monkeypatch.setattr(ShardJob, "make", stop_at_second)
+    monkeypatch.setattr(Drawer, "draw", stop_in_second)
     with pytest.raises(KeyboardInterrupt):
         generate("unet", str(tiny_generator), tmp_path / "set", **ARGUMENTS)
+    assert [path.name for path in (tmp_path / "set/data").iterdir()] == ["train-000000.tar"]
     with pytest.raises(IncompleteError, match="is incomplete"):
         open_set(tmp_path / "set")
     assert "incomplete" in (tmp_path / "set/README.md").read_text()

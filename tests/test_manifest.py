@@ -8,7 +8,7 @@ from sio_data.errors import CorruptSetError
 from sio_data.manifest import Manifest, Origin, ShardRecord
 from sio_data.recipe import Recipe
 
-SHARD = {"path": "data/train-000000.tar", "sha256": "0" * 64, "bytes": 10, "samples": 15}
+SHARD = {"path": "data/train-000000.tar", "sha256": "0" * 64, "bytes": 10, "samples": 15, "draws": 15}
 
 
 @pytest.fixture
@@ -44,6 +44,9 @@ def test_round_trip(tmp_path: Path, manifest: Manifest) -> None:
         ({"shards": [{**SHARD, "path": "data/../x-000000.tar"}]}, "not a shard record"),
         ({"shards": [{**SHARD, "bytes": -1}]}, "not a shard record"),
         ({"shards": [{**SHARD, "samples": True}]}, "not a shard record"),
+        ({"shards": [{**SHARD, "draws": 14}]}, "not a shard record"),
+        ({"origin": "x"}, "edited"),
+        ({"versions": {}}, "edited"),
         ({"shards": ["x"]}, "not a shard record"),
         ({"shards": None}, "not a sound manifest"),
     ],

@@ -10,9 +10,9 @@ import pytest
 from sio_data.errors import CorruptSetError
 from sio_data.files import canonical_json, sha256_file
 from sio_data.manifest import ShardRecord
-from sio_data.plan import Plan
+from sio_data.plan import Plan, ShardPlan
 from sio_data.recipe import Recipe
-from sio_data.shards import check_shard, read_shard, write_shard
+from sio_data.shards import Batch, check_shard, read_shard, write_shard
 
 
 @pytest.fixture
@@ -20,10 +20,14 @@ def images() -> np.ndarray:
     return np.random.RandomState(0).randint(0, 256, (4, 4, 4, 3), dtype=np.uint8)
 
 
+def batches(plan: ShardPlan, images: np.ndarray) -> list[Batch]:
+    return [Batch(images[cut], plan.seeds[cut], len(images[cut])) for cut in plan.batches(3)]
+
+
 @pytest.fixture
 def shard(tmp_path: Path, recipe: Recipe, images: np.ndarray) -> ShardRecord:
     (tmp_path / "data").mkdir()
-    return write_shard(tmp_path, Plan(recipe)[1], recipe, images)
+    return write_shard(tmp_path, Plan(recipe)[1], recipe, batches(Plan(recipe)[1], images))
 
 
 def test_round_trip(tmp_path: Path, recipe: Recipe, shard: ShardRecord, images: np.ndarray) -> None:
@@ -41,7 +45,7 @@ def test_lossless_formats_keep_every_pixel(
 ) -> None:
     (tmp_path / "data").mkdir()
     recipe = dataclasses.replace(recipe, image_format=image_format)
-    record = write_shard(tmp_path, Plan(recipe)[0], recipe, images)
+    record = write_shard(tmp_path, Plan(recipe)[0], recipe, batches(Plan(recipe)[0], images))
     assert np.array_equal([sample.image for sample in read_shard(tmp_path, record, recipe)], images)
 
 
@@ -62,11 +66,23 @@ def test_members_are_adjacent_in_order_and_without_trace_of_the_maker(
     }  # fmt: skip
 
 
+def test_the_bytes_are_those_that_tarfile_writes(tmp_path: Path, shard: ShardRecord) -> None:
+    path = tmp_path / shard.path
+    with tarfile.open(path) as tar, tarfile.open(tmp_path / "again.tar", "w", format=tarfile.USTAR_FORMAT) as again:
+        for member in tar:
+            fresh = tarfile.TarInfo(member.name)
+            fresh.size = member.size
+            again.addfile(fresh, tar.extractfile(member))
+    assert (tmp_path / "again.tar").read_bytes() == path.read_bytes()
+    assert shard.sha256 == sha256_file(path)
+    assert shard.bytes == path.stat().st_size
+
+
 def test_written_again_it_is_the_same_to_the_byte(
     tmp_path: Path, recipe: Recipe, shard: ShardRecord, images: np.ndarray
 ) -> None:
     before = (tmp_path / shard.path).read_bytes()
-    assert write_shard(tmp_path, Plan(recipe)[1], recipe, images) == shard
+    assert write_shard(tmp_path, Plan(recipe)[1], recipe, batches(Plan(recipe)[1], images)) == shard
     assert (tmp_path / shard.path).read_bytes() == before
 
 
@@ -74,7 +90,7 @@ def test_an_error_while_writing_leaves_nothing(tmp_path: Path, recipe: Recipe, i
     (tmp_path / "data").mkdir()
 
     def broken() -> object:
-        yield images[0]
+        yield Batch(images[:1], np.zeros(1, np.int64), 1)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -107,7 +123,7 @@ def test_a_missing_shard_is_named(tmp_path: Path, shard: ShardRecord) -> None:
 def _png(size: int = 4) -> bytes:
     from sio_data.images import encode
 
-    return encode(np.zeros((size, size, 3), np.uint8), "png")
+    return encode(np.zeros((1, size, size, 3), np.uint8), "png")[0]
 
 
 def _members(recipe: Recipe, **changes: bytes | None) -> list[tuple[str, bytes]]:
@@ -123,7 +139,7 @@ def _members(recipe: Recipe, **changes: bytes | None) -> list[tuple[str, bytes]]
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cls": b"3"}, "label 3 is outside the class map of 3 classes"),
+        ({"cls": b"3"}, "label 3 is outside the class map of 3"),
         ({"cls": b"-1"}, "outside the class map"),
         ({"cls": b"cat"}, "cannot be read"),
         ({"cls": b"1"}, "does not fit its label"),
@@ -149,7 +165,7 @@ def test_a_shard_with_a_true_hash_but_wrong_content_is_refused(
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-    record = ShardRecord("data/train-000000.tar", sha256_file(path), path.stat().st_size, 1)
+    record = ShardRecord("data/train-000000.tar", sha256_file(path), path.stat().st_size, 1, 1)
     with pytest.raises(CorruptSetError, match=message):
         list(read_shard(tmp_path, record, recipe))
 
@@ -162,7 +178,7 @@ def test_members_of_other_kinds_are_refused_unread(tmp_path: Path, recipe: Recip
     header[156:157] = kind
     header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
     path.write_bytes(bytes(header) + b"\0" * 1024)
-    record = ShardRecord("data/train-000000.tar", sha256_file(path), path.stat().st_size, 1)
+    record = ShardRecord("data/train-000000.tar", sha256_file(path), path.stat().st_size, 1, 1)
     with pytest.raises(CorruptSetError, match="expected 000000000"):
         list(read_shard(tmp_path, record, recipe))
 
@@ -174,11 +190,11 @@ def test_a_link_in_a_shard_is_refused(tmp_path: Path, recipe: Recipe) -> None:
         member = tarfile.TarInfo("000000000.png")
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(member)
-    record = ShardRecord("data/train-000000.tar", sha256_file(path), path.stat().st_size, 1)
+    record = ShardRecord("data/train-000000.tar", sha256_file(path), path.stat().st_size, 1, 1)
     with pytest.raises(CorruptSetError, match=r"expected 000000000\.png"):
         list(read_shard(tmp_path, record, recipe))
 
 
 def test_a_count_that_differs_from_the_record_is_found(tmp_path: Path, recipe: Recipe, shard: ShardRecord) -> None:
     with pytest.raises(CorruptSetError, match="holds 4 samples, its record says 5"):
-        list(read_shard(tmp_path, dataclasses.replace(shard, samples=5), recipe))
+        list(read_shard(tmp_path, dataclasses.replace(shard, samples=5, draws=5), recipe))

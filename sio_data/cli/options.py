@@ -15,6 +15,19 @@ ImageSize = Annotated[
     int | None, typer.Option(help="Resize images to this many pixels.", show_default="their size", metavar="PIXELS")
 ]
 
+SetFolder = Annotated[str, typer.Argument(help="Folder of the set, or a URL like s3://…", metavar="SET")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Where the generator's weights are.", show_default="what the set says", metavar="WEIGHTS"),
+]
+Sampling = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A sampling option whose recorded value is no path any more, like classifier=FOLDER; repeat it.",
+        metavar="KEY=VALUE",
+    ),
+]
+
 
 def read_numbers(text: str | None, option: str) -> list[int] | None:
     """Read whole numbers with commas between them.

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import sio_data
 from sio_data import __version__
 from sio_data.cli import main
 from sio_data.errors import SioDataError
+from sio_data.manifest import Manifest
 from tests.conftest import snapshot
 
 COMMANDS = ["quickstart", "fit", "generate", "train", "evaluate"]
@@ -128,9 +130,7 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(
 
 def test_a_failure_that_is_not_the_users_exits_1(tiny_set: Path, tmp_path: Path, refuse: Callable[..., str]) -> None:
     copy = Path(shutil.copytree(tiny_set, tmp_path / "set"))
-    manifest = json.loads((copy / "sio.json").read_text())
-    empty = "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"  # SHA-256 of an empty JSON list
-    (copy / "sio.json").write_text(json.dumps(manifest | {"complete": False, "shards": [], "digest": empty}))
+    replace(Manifest.read(copy), complete=False, shards=()).write(copy)
     message = refuse(
         "train", "--real", "digits", "--synthetic", copy, "--out", tmp_path / "x", unchanged=tmp_path, code=1
     )

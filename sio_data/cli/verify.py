@@ -1,0 +1,47 @@
+"""sio-data verify."""
+
+from typing import Annotated
+
+import typer
+
+from sio_data.cli.options import Device, Sampling, SetFolder, Weights, read_pairs
+from sio_data.errors import SioDataError
+
+EXAMPLES = "Example: sio-data verify demo/synthetic --regenerate 10 --weights demo/generator"
+
+
+def command(
+    folder: SetFolder,
+    regenerate: Annotated[int, typer.Option(help="How many samples to make again and compare.")] = 0,
+    weights: Weights = None,
+    sampling: Sampling = None,
+    device: Device = None,
+) -> None:
+    """Check a set and name every fault; nothing is changed.
+
+    Checked are the manifest and the card, and of every shard its hash, the number and order of its samples, their
+    labels, seeds and images. Ends with 1 if anything is wrong.
+    """
+    from sio_data import verify
+
+    found = verify(
+        folder,
+        regenerate=regenerate,
+        weights=weights,
+        sampling=read_pairs(sampling or [], "--sampling"),
+        device=device,
+    )
+    for fault in found.faults:
+        typer.echo(f"{fault.path}: {fault.what}")
+    if found.comparison:
+        typer.echo(
+            f"{found.comparison.samples} samples made again: {found.comparison.identical} identical, "
+            f"largest difference of a value {found.comparison.largest} of 255."
+        )
+    if found.faults:
+        count = len(found.faults)
+        raise SioDataError(f"{folder}: {count} fault{'s' if count > 1 else ''}. Mend it with: sio-data repair {folder}")
+    typer.echo(f"{folder} is sound: {found.samples} images, all checked.")
+
+
+command.__name__ = "verify"

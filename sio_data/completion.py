@@ -1,0 +1,84 @@
+"""From finished shards to a complete set, and back: a set is complete, or visibly incomplete, never in between."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from sio_data.errors import IncompleteError
+from sio_data.files import remove_leftovers, remove_tree, write_text
+from sio_data.manifest import Manifest, ShardRecord
+from sio_data.plan import Plan
+from sio_data.records import RECORDS, Records
+from sio_data.set_card import CARD, render_incomplete_card, render_set_card
+from sio_data.sets import PREVIEW, SyntheticSet
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether a set has its card and its preview."""
+    return all((folder / name).is_file() for name in (CARD, PREVIEW))
+
+
+def reopen(folder: Path, manifest: Manifest, finished: Sequence[ShardRecord]) -> None:
+    """Make the folder say that it is not finished, to people and to `load_dataset`.
+
+    The card of a set that was incomplete all along is left alone: another run may be writing the final one.
+
+    Args:
+        folder: The set's folder.
+        manifest: Its manifest as it was found.
+        finished: Of a complete set, the shards that are to be kept.
+    """
+    for name in ("data", RECORDS):
+        (folder / name).mkdir(exist_ok=True)
+    if manifest.complete:
+        Records(folder).enter(finished)
+        replace(manifest, complete=False, shards=()).write(folder)
+    if manifest.complete or not (folder / CARD).is_file():
+        write_text(folder / CARD, render_incomplete_card(manifest.recipe.samples))
+
+
+def close(folder: Path, manifest: Manifest, alone: bool) -> bool:
+    """Complete a set if all its shards are there, the manifest last.
+
+    Args:
+        folder: The set's folder.
+        manifest: Its manifest when it was begun.
+        alone: Whether nobody else is expected to make shards of it.
+
+    Returns:
+        Whether the set is complete.
+
+    Raises:
+        IncompleteError: Nobody else is at work, and shards are missing.
+    """
+    entered = Records(folder)
+    plan = Plan(manifest.recipe)
+    records = [record for shard in plan if (record := entered.find(shard.path))]
+    if len(records) < len(plan):
+        complete = Manifest.read(folder).complete  # another run was first, and has tidied the records away
+        if alone and not complete:
+            raise IncompleteError(f"shards of {folder} vanished while it was made; run the same command again.")
+        return complete
+    try:
+        write_complete(folder, manifest, records)
+    except FileNotFoundError:
+        if not Manifest.read(folder).complete:  # otherwise another run was first, and has tidied up
+            raise
+    return True
+
+
+def write_complete(folder: Path, manifest: Manifest, records: Sequence[ShardRecord]) -> None:
+    """Write the preview, the card and, last, the manifest of a set whose shards are all there."""
+    versions = {name: version(name) for name in ("sio-data", "torch", "pillow")}
+    manifest = replace(manifest, complete=True, shards=tuple(records), versions=versions)
+    SyntheticSet(folder, manifest).write_preview()
+    write_text(folder / CARD, render_set_card(manifest))
+    manifest.write(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what only an incomplete set needs."""
+    remove_tree(folder / RECORDS)
+    for place in (folder, folder / "data"):
+        remove_leftovers(place)

@@ -1,0 +1,109 @@
+"""Make shards on a Ray cluster: actors hold the generator; a lost one is replaced and its shard is made again."""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+from sio_data.engines.job import Advance
+from sio_data.engines.order import WorkOrder
+from sio_data.errors import InputError, SioDataError, copy_error
+
+_MAX_LOSSES = 3
+
+
+class ShardMaker:
+    """The actor: opens the generator once, then makes shard after shard.
+
+    Args:
+        order: What it needs.
+    """
+
+    def __init__(self, order: WorkOrder) -> None:
+        self._job = order.open(None)
+
+    def make(self, index: int) -> int:
+        """Make a shard; give how many samples it holds."""
+        self._job.make([index], lambda made, note: None)
+        return len(self._job.plan[index])
+
+
+def make_shards(
+    order: WorkOrder, missing: Sequence[int], workers: int | None, address: str | None, advance: Advance
+) -> None:
+    """Make the missing shards with actors, one for each GPU of the cluster, or for each CPU where it has no GPU.
+
+    Args:
+        order: What an actor needs; its folder and weights must be the same on every node.
+        missing: Indices of the shards.
+        workers: How many actors; None means as many as the cluster has room for.
+        address: Of an existing cluster; None starts one on this machine and ends it afterwards.
+        advance: Told how many samples were made.
+
+    Raises:
+        InputError: Ray is not installed, or the cluster cannot be reached.
+        SioDataError: A shard's actor was lost too often, or the generator failed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("the ray engine needs Ray: pip install 'sio-data[ray]'.") from error
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"no Ray cluster at {address!r}: {error}") from error
+    try:
+        _Crew(ray, order, workers).make(missing, advance)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+class _Crew:
+    """Some actors and what each is making."""
+
+    def __init__(self, ray: Any, order: WorkOrder, workers: int | None) -> None:
+        self._ray = ray
+        self._order = ray.put(order)
+        resources = ray.cluster_resources()
+        self._gpus = int(resources.get("GPU", 0)) > 0
+        self._size = workers or int(resources["GPU" if self._gpus else "CPU"])
+        self._losses: Counter[int] = Counter()
+
+    def make(self, missing: Sequence[int], advance: Advance) -> None:
+        todo = deque(missing)
+        making = {}
+        for _ in range(min(self._size, len(todo))):
+            actor, index = self._hire(), todo.popleft()
+            making[actor.make.remote(index)] = (actor, index)
+        while making:
+            (ready,), _ = self._ray.wait(list(making), num_returns=1)
+            actor, index = making.pop(ready)
+            made = self._result(ready, index)
+            if made is None:
+                actor = self._hire()
+                todo.appendleft(index)
+            else:
+                advance(made, "")
+            if todo:
+                index = todo.popleft()
+                making[actor.make.remote(index)] = (actor, index)
+
+    def _hire(self) -> Any:
+        options = {"num_gpus": 1} if self._gpus else {"num_cpus": 1}
+        return self._ray.remote(ShardMaker).options(**options).remote(self._order)
+
+    def _result(self, ready: Any, index: int) -> int | None:
+        """Give how many samples were made, or None if the actor was lost."""
+        try:
+            return int(self._ray.get(ready))
+        except self._ray.exceptions.RayTaskError as error:
+            raise copy_error(str(error.cause), getattr(error.cause, "exit_code", 1)) from None
+        except self._ray.exceptions.RayActorError as error:
+            self._losses[index] += 1
+            if self._losses[index] >= _MAX_LOSSES:
+                raise SioDataError(
+                    f"the worker making shard {index} was lost {_MAX_LOSSES} times, perhaps for want of memory: {error}"
+                ) from error
+            return None

@@ -1,0 +1,154 @@
+"""Make samples of a set again, from their metadata alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sio_data.engines.drawing import Drawer, channels_last
+from sio_data.errors import CorruptSetError, InputError
+from sio_data.generator import Generator
+from sio_data.images import Pixels, decode, encode
+from sio_data.manifest import Manifest
+from sio_data.plan import Plan
+from sio_data.request import Request
+from sio_data.sets import SyntheticSet, open_set
+from sio_data.shards import Sample, read_shard
+
+_LARGEST_MEAN_DIFFERENCE = 1.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How samples that were made again compare to the stored ones.
+
+    Attributes:
+        samples: How many were made.
+        identical: How many are the same in every value.
+        largest: The largest difference of a value, from 0 to 255.
+        different: Keys of those whose values differ by more than 1 on average: other pictures.
+    """
+
+    samples: int
+    identical: int
+    largest: int
+    different: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Regenerated:
+    """One sample, stored and made again.
+
+    Attributes:
+        sample: As it is stored.
+        image: As it was made now, uint8 [H, W, 3].
+    """
+
+    sample: Sample
+    image: Pixels
+
+    @property
+    def difference(self) -> Pixels:
+        """How far each value is from the stored one."""
+        difference: Pixels = np.abs(self.sample.image.astype(np.int16) - self.image).astype(np.uint8)
+        return difference
+
+
+def reopen_generator(
+    manifest: Manifest, weights: str | None, sampling: Mapping[str, str] | None, device: str | None
+) -> Generator:
+    """Open the generator that made a set.
+
+    Args:
+        manifest: Of the set.
+        weights: Where its weights are now; None takes what the set says.
+        sampling: Options whose recorded value is no longer what the back end takes.
+        device: Where to run.
+
+    Raises:
+        InputError: The weights are not found, or are not those that made the set.
+    """
+    recipe = manifest.recipe
+    if weights is None and manifest.origin.weights.startswith("…/"):
+        raise InputError(f"the set was made with {manifest.origin.weights}. Say where it is with --weights.")
+    request = Request(
+        generator=recipe.generator,
+        weights=weights or manifest.origin.weights,
+        per_class=recipe.per_class,
+        classes=recipe.class_names,
+        image_size=recipe.image_size,
+        sampling={name: str(value) for name, value in recipe.sampling.items()} | dict(sampling or {}),
+        seed=recipe.seed,
+        image_format=recipe.image_format,
+        shard_size=recipe.shard_size,
+        batch_size=recipe.batch_size,
+    )
+    return request.open_same(recipe, device)
+
+
+def regenerate(
+    folder: str | Path,
+    key: str | int,
+    *,
+    weights: str | None = None,
+    sampling: Mapping[str, str] | None = None,
+    device: str | None = None,
+) -> Regenerated:
+    """Make one sample of a set again.
+
+    Args:
+        folder: The set's folder or URL.
+        key: Of the sample: its index, with or without leading zeros.
+        weights: Where the generator's weights are; None takes what the set says.
+        sampling: Options of the back end whose recorded value is no longer what it takes, like a classifier's folder.
+        device: Where to run.
+
+    Raises:
+        InputError: There is no such sample, or the generator cannot be opened.
+        CorruptSetError: The sample's shard is damaged.
+    """
+    synthetic = open_set(folder)
+    total = synthetic.manifest.recipe.samples
+    if not str(key).isdecimal() or int(key) >= total:
+        raise InputError(f"{folder} has no sample {key!r}: its keys go from 0 to {total - 1}.")
+    generator = reopen_generator(synthetic.manifest, weights, sampling, device)
+    return _make_again(synthetic, generator, int(key))
+
+
+def compare_samples(
+    synthetic: SyntheticSet,
+    count: int,
+    weights: str | None,
+    sampling: Mapping[str, str] | None,
+    device: str | None,
+) -> Comparison:
+    """Make samples again that are spread evenly over a set, and compare them to the stored ones.
+
+    Raises:
+        InputError: Fewer than none are asked for, or the generator cannot be opened.
+    """
+    total = synthetic.manifest.recipe.samples
+    if count < 1:
+        raise InputError(f"the number of samples to make again must be at least 1, not {count}.")
+    generator = reopen_generator(synthetic.manifest, weights, sampling, device)
+    indices = sorted({place * total // count for place in range(min(count, total))})
+    made = [_make_again(synthetic, generator, index) for index in indices]
+    return Comparison(
+        samples=len(made),
+        identical=sum(not one.difference.any() for one in made),
+        largest=max(int(one.difference.max()) for one in made),
+        different=tuple(f"{one.sample.index:09d}" for one in made if one.difference.mean() > _LARGEST_MEAN_DIFFERENCE),
+    )
+
+
+def _make_again(synthetic: SyntheticSet, generator: Generator, index: int) -> Regenerated:
+    recipe = synthetic.manifest.recipe
+    record = synthetic.manifest.shards[index // recipe.shard_size]
+    sample = next((one for one in read_shard(synthetic.folder, record, recipe) if one.index == index), None)
+    if sample is None:
+        raise CorruptSetError(f"{record.path} does not hold sample {index}.")
+    drawer = Drawer(Plan(recipe), generator)
+    own_label = drawer.own_labels(np.array([index]))
+    images = channels_last(drawer.sample(own_label, np.array([sample.seed])))
+    return Regenerated(sample, decode(encode(images, recipe.image_format)[0], recipe.image_size))

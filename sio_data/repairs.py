@@ -1,0 +1,101 @@
+"""Mend a set: make again exactly what is not as it was made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sio_data.completion import close, reopen, tidy
+from sio_data.engines.job import ShardJob
+from sio_data.errors import CorruptSetError
+from sio_data.files import as_folder, sha256_file
+from sio_data.manifest import Manifest, ShardRecord
+from sio_data.plan import Plan
+from sio_data.progress import progress
+from sio_data.records import Records
+from sio_data.regeneration import reopen_generator
+from sio_data.sets import unknown_shards
+from sio_data.shards import is_sound
+from sio_data.verification import Fault, examine
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What `repair` did.
+
+    Attributes:
+        folder: The set, sound now.
+        faults: What was wrong before.
+        remade: Paths of the shards that were made again.
+        removed: Paths of doubled shards that were deleted.
+    """
+
+    folder: Path
+    faults: tuple[Fault, ...]
+    remade: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def repair(
+    folder: str | Path,
+    *,
+    weights: str | None = None,
+    sampling: Mapping[str, str] | None = None,
+    device: str | None = None,
+) -> Repaired:
+    """Mend a set: recover its manifest, make bad shards again, delete doubled ones. Sound shards are not touched.
+
+    The generator is needed only if a shard is bad. Killed and called again, it goes on.
+
+    Args:
+        folder: The set's folder or URL.
+        weights: Where the generator's weights are; None takes what the set says.
+        sampling: Options of the back end whose recorded value is no longer what it takes, like a classifier's folder.
+        device: Where to run.
+
+    Raises:
+        InputError: It is no set, its recipe is lost, or the generator cannot be opened. Nothing was changed.
+        CorruptSetError: A file in `data/` is neither part of the set nor a copy of a part. Nothing was changed.
+    """
+    folder = as_folder(folder)
+    manifest, faults = examine(folder)
+    plan = Plan(manifest.recipe)
+    doubles = _doubled_shards(folder, manifest, plan)
+    sound = _sound_records(folder, manifest, plan, faults)
+    missing = [index for index, shard in enumerate(plan) if shard.path not in sound]
+    if faults or missing or not manifest.complete:
+        if missing:
+            generator = reopen_generator(manifest, weights, sampling, device)
+        for path in doubles:
+            path.unlink()
+        reopen(folder, manifest, list(sound.values()))
+        if missing:
+            with progress("mending", sum(len(plan[index]) for index in missing)) as advance:
+                ShardJob(folder, plan, generator).make(missing, advance)
+        close(folder, manifest, alone=True)
+        tidy(folder)
+    remade, removed = tuple(plan[index].path for index in missing), tuple(f"data/{path.name}" for path in doubles)
+    return Repaired(folder, tuple(faults), remade, removed)
+
+
+def _sound_records(folder: Path, manifest: Manifest, plan: Plan, faults: Sequence[Fault]) -> dict[str, ShardRecord]:
+    """Give the records of the shards that can stay, by path."""
+    if manifest.complete:
+        bad = {fault.path for fault in faults}
+        return {record.path: record for record in manifest.shards if record.path not in bad}
+    entered = Records(folder)
+    found = (entered.find(shard.path) for shard in plan)
+    return {record.path: record for record in found if record and is_sound(folder, record)}
+
+
+def _doubled_shards(folder: Path, manifest: Manifest, plan: Plan) -> list[Path]:
+    """List the files in `data/` that are copies of shards of the set.
+
+    Raises:
+        CorruptSetError: A file is neither a shard nor a copy of one.
+    """
+    hashes = {record.sha256 for record in manifest.shards}
+    strange = unknown_shards(folder, (shard.path for shard in plan))
+    for path in strange:
+        if sha256_file(path) not in hashes:
+            raise CorruptSetError(f"{path} is not part of the set, nor a copy of a part. Move it out of there.")
+    return strange

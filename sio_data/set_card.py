@@ -1,0 +1,67 @@
+"""The card of a synthetic set: its README.md, whose metadata `load_dataset` heeds."""
+
+from typing import Any
+
+from sio_data.manifest import Manifest
+from sio_data.recovery import copy_for_card
+from sio_data.rendering import Verbatim, render_card
+
+CARD = "README.md"
+_SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+
+
+def render_set_card(manifest: Manifest) -> str:
+    """Write the card of a complete set."""
+    recipe, origin = manifest.recipe, manifest.origin
+    return render_card(
+        "set",
+        _metadata(manifest),
+        title=f"Synthetic images of {', '.join(recipe.class_names[:6])}{', …' if len(recipe.class_names) > 6 else ''}",
+        samples=recipe.samples,
+        refused=manifest.draws - recipe.samples,
+        copy=Verbatim(copy_for_card(manifest)),
+        recipe_hash=recipe.hash,
+        **recipe.to_json(),
+        **vars(origin),
+    )
+
+
+def render_incomplete_card(samples: int) -> str:
+    """Write the card of a set that is not finished: it makes `load_dataset` find nothing, on purpose."""
+    nothing = {"configs": [{"config_name": "incomplete", "data_files": "this-set-is-incomplete"}]}
+    return render_card("incomplete", nothing, samples=samples)
+
+
+def _metadata(manifest: Manifest) -> dict[str, Any]:
+    """Give the card's metadata: what makes `load_dataset` give an Image and a named ClassLabel.
+
+    The features are stated because none is inferred as ClassLabel. The digest of the data stands in the
+    configuration's description because `load_dataset` caches a local folder by its name and this YAML alone: without
+    it, rewritten shards would give the old rows.
+    """
+    recipe = manifest.recipe
+    names = {str(label): name for label, name in enumerate(recipe.class_names)}
+    data_bytes = sum(shard.bytes for shard in manifest.shards)
+    category = next((name for bound, name in _SIZE_CATEGORIES.items() if recipe.samples < bound), "n>1M")
+    return {
+        "license": manifest.origin.licence,
+        "task_categories": ["image-classification"],
+        "tags": ["synthetic", "webdataset", "sio", "out-of-distribution-detection"],
+        "size_categories": [category],
+        "configs": [
+            {
+                "config_name": "default",
+                "description": f"sha256:{manifest.digest}",
+                "data_files": [{"split": "train", "path": "data/train-*.tar"}],
+            }
+        ],
+        "dataset_info": {
+            "features": [
+                {"name": recipe.image_format, "dtype": "image"},
+                {"name": "cls", "dtype": {"class_label": {"names": names}}},
+                {"name": "json", "dtype": "json"},
+                {"name": "__key__", "dtype": "string"},
+            ],
+            "splits": [{"name": "train", "num_bytes": data_bytes, "num_examples": recipe.samples}],
+        },
+    }

@@ -1,0 +1,131 @@
+"""Check a whole set and name every fault; nothing is changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sio_data.completion import is_whole
+from sio_data.errors import CorruptSetError, IncompleteError, InputError
+from sio_data.files import as_folder
+from sio_data.manifest import MANIFEST, Manifest, ShardRecord
+from sio_data.plan import Plan
+from sio_data.progress import progress
+from sio_data.recovery import card_digest, recover_manifest
+from sio_data.regeneration import Comparison, compare_samples
+from sio_data.set_card import CARD
+from sio_data.sets import SyntheticSet, unknown_shards
+from sio_data.shards import read_shard
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is not as it was made.
+
+    Attributes:
+        path: Of the file, relative to the set.
+        what: What is wrong with it.
+    """
+
+    path: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` found.
+
+    Attributes:
+        folder: The set.
+        samples: How many samples it should hold.
+        faults: Everything that is wrong; empty if the set is sound.
+        comparison: How samples that were made again compare to the stored ones; None if none were.
+    """
+
+    folder: Path
+    samples: int
+    faults: tuple[Fault, ...]
+    comparison: Comparison | None = None
+
+
+def verify(
+    folder: str | Path,
+    *,
+    regenerate: int = 0,
+    weights: str | None = None,
+    sampling: Mapping[str, str] | None = None,
+    device: str | None = None,
+) -> Verified:
+    """Check a set: manifest, card, and of every shard count, hash, key order, labels, seeds and images.
+
+    Args:
+        folder: The set's folder or URL.
+        regenerate: How many samples, spread over the set, to make again and compare.
+        weights: Where the generator's weights are; None takes what the set says.
+        sampling: Options of the back end whose recorded value is no longer what it takes, like a classifier's folder.
+        device: Where to run.
+
+    Raises:
+        InputError: It is no set, or the samples cannot be made again.
+        IncompleteError: It is not finished.
+    """
+    folder = as_folder(folder)
+    manifest, faults = examine(folder)
+    if not manifest.complete:
+        raise IncompleteError(f"{folder} is incomplete. Run the `sio-data generate` command that began it again.")
+    comparison = None
+    if regenerate and not faults:
+        comparison = compare_samples(SyntheticSet(folder, manifest), regenerate, weights, sampling, device)
+        faults += [Fault(key, "made again, it is another picture") for key in comparison.different]
+    return Verified(folder, manifest.recipe.samples, tuple(faults), comparison)
+
+
+def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
+    """Give the manifest, recovered if it was edited, and all faults of a set.
+
+    Raises:
+        InputError: It is no set, or its manifest cannot be recovered.
+    """
+    if not folder.is_dir() or not any((folder / name).exists() for name in (MANIFEST, "data")):
+        raise InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
+    faults = []
+    try:
+        manifest = Manifest.read(folder)
+    except CorruptSetError as error:
+        faults.append(Fault(MANIFEST, str(error)))
+        manifest = recover_manifest(folder)
+    except InputError:
+        faults.append(Fault(MANIFEST, "is missing"))
+        manifest = recover_manifest(folder)
+    if manifest.complete:
+        faults += _shard_faults(folder, manifest)
+    planned = [shard.path for shard in Plan(manifest.recipe)]
+    faults += [Fault(f"data/{path.name}", "is not part of the set") for path in unknown_shards(folder, planned)]
+    if manifest.complete and not is_whole(folder):
+        faults.append(Fault(CARD, "the card or the preview is missing"))
+    elif manifest.complete and not faults and card_digest(folder) != manifest.digest:
+        faults.append(Fault(CARD, "its metadata does not name the data's digest: load_dataset could give other rows"))
+    return manifest, faults
+
+
+def _shard_faults(folder: Path, manifest: Manifest) -> list[Fault]:
+    faults = []
+    records = {record.path: record for record in manifest.shards}
+    plan = Plan(manifest.recipe)
+    with progress(f"verifying {folder}", manifest.recipe.samples) as advance:
+        for shard in plan:
+            fault = _shard_fault(folder, records.get(shard.path), manifest)
+            if fault:
+                faults.append(Fault(shard.path, fault))
+            advance(len(shard), "")
+    return faults
+
+
+def _shard_fault(folder: Path, record: ShardRecord | None, manifest: Manifest) -> str | None:
+    if record is None:
+        return "has no sound record in the manifest"
+    try:
+        for _ in read_shard(folder, record, manifest.recipe):
+            pass
+    except CorruptSetError as error:
+        return str(error)
+    return None
