@@ -42,6 +42,7 @@ _PIPELINES = (
     "FluxPipeline",
 )
 _ARGUMENTS = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
+_NEEDED = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet", "vae")
 _CLASS = "{class}"
 
 
@@ -104,12 +105,18 @@ class TextToImageGenerator:
         self._folder, self.revision = find_folder(weights, FOLDER_FILES)
         with _quiet():
             self._kind, self._components = find_components(self._folder, _PIPELINES)
-        for name, kind in self._components.items():
-            if _is_network(kind):
-                check_weights(self._folder / name)
+        self._check_components()
         self.sampling = self._settle(options, sampling or {})
         self.image_size = check_size("text2image", image_size, int(self.sampling["draw_size"]))
         self.licence = read_licence(self._folder / "README.md")
+
+    def _check_components(self) -> None:
+        for name in inspect.signature(self._kind).parameters:
+            if name in _NEEDED and self._components.get(name) is None:
+                raise InputError(f"{self._folder}: its model_index.json names no {name}, which is needed.")
+        for name, kind in self._components.items():
+            if _is_network(kind):
+                check_weights(self._folder / name)
 
     def _settle(self, options: Mapping[str, Option], given: Mapping[str, str]) -> dict[str, Option]:
         """Put in the place of what was not given what this pipeline does by itself."""
@@ -128,9 +135,13 @@ class TextToImageGenerator:
             for name, kind in self._components.items()
             for path in [self._folder / name]
         }
-        settings = {name: index[name] for name in inspect.signature(self._kind).parameters if name in index}
+        settings = {
+            name: index[name]
+            for name in inspect.signature(self._kind).parameters
+            if name in index and name not in parts
+        }
         try:
-            pipeline = self._kind(**{**settings, **parts})
+            pipeline = self._kind(**settings, **parts)
         except (TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{self._folder} holds no sound {self._kind.__name__}: {error}") from error
         pipeline.set_progress_bar_config(disable=True)
@@ -150,9 +161,9 @@ class TextToImageGenerator:
     def _draw(self, prompts: list[str], seeds: Sequence[int]) -> torch.Tensor:
         """Give float32 images [B, 3, H, W] in [0, 1]; one that overflowed is not finite."""
         size = int(self.sampling["draw_size"])
-        arguments = {argument: self.sampling[option] for option, argument in _ARGUMENTS.items()}
+        arguments: dict[str, Any] = {argument: self.sampling[option] for option, argument in _ARGUMENTS.items()}
         if negative := self.sampling["negative_prompt"]:
-            arguments["negative_prompt"] = [negative] * len(prompts)  # type: ignore[assignment]
+            arguments["negative_prompt"] = [negative] * len(prompts)
         try:
             images: torch.Tensor = self._pipeline(
                 prompt=prompts,
@@ -162,7 +173,7 @@ class TextToImageGenerator:
                 output_type="pt",
                 **arguments,
             ).images.float()
-        except ValueError as error:
+        except (ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise InputError(f"{self._kind.__name__} cannot draw this: {error}") from error
         if images.shape[1:] != (3, size, size):
             raise InputError(

@@ -29,9 +29,12 @@ FOLDER_FILES = (
 _TRANSFORMERS = frozenset(
     {"CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModelWithProjection", "T5EncoderModel", "Gemma2Model"}
     | {"CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast", "GemmaTokenizer", "GemmaTokenizerFast"}
-    | {"CLIPImageProcessor", "CLIPFeatureExtractor"}
+    | {"CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor"}
 )
-_RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}  # by transformers 5; old folders have the old name
+# One class in several versions of transformers, or with and without torchvision.
+_RENAMED = dict.fromkeys(
+    ("CLIPFeatureExtractor", "CLIPImageProcessorFast", "CLIPImageProcessorPil"), "CLIPImageProcessor"
+)
 _SAFETY_CHECKER = ("stable_diffusion", "StableDiffusionSafetyChecker")
 
 # These make the libraries load code or weights from elsewhere.
