@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -226,7 +227,7 @@ def _settle_size(folder: Path, wanted: int) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the libraries' progress bars and log lines off the terminal: what they mean for us, `judge` finds out."""
+    """Keep the libraries' progress bars, log lines and deprecations off the terminal: what matters, `judge` says."""
     import diffusers.utils.logging as diffusers_logging
     import transformers.utils.logging as transformers_logging
 
@@ -236,7 +237,9 @@ def _quiet() -> Iterator[None]:
         library.set_verbosity(logging.CRITICAL)
         library.disable_progress_bar()
     try:
-        with np.errstate(invalid="ignore"):  # the safety checker turns values that are no numbers into pixels
+        # The safety checker turns values that are no numbers into pixels, which numpy would warn of.
+        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+            warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         for library, (verbosity, bars) in zip(libraries, before, strict=True):

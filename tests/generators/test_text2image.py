@@ -1,4 +1,5 @@
 import json
+import logging
 import shutil
 import string
 from collections.abc import Callable
@@ -204,13 +205,19 @@ def test_images_come_out_in_the_size_asked_for(model: Path) -> None:
 
 
 def test_what_the_safety_checker_flags_is_refused(
-    saved: Callable[[float | None], Path], model: Path, capfd: pytest.CaptureFixture[str]
+    saved: Callable[[float | None], Path],
+    model: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     labels = torch.tensor([0, 1, 1])
     flagged, passed = (open_tiny(saved(threshold)) for threshold in (-2.0, 2.0))
-    capfd.readouterr()
+    capsys.readouterr()
+    logging.getLogger("diffusers").addHandler(caplog.handler)  # it does not propagate
     black, images = flagged.sample(labels, SEEDS), passed.sample(labels, SEEDS)
-    assert capfd.readouterr().err == ""
+    logging.getLogger("diffusers").removeHandler(caplog.handler)
+    assert not caplog.records
+    assert capsys.readouterr().err == ""
     assert not black.any()
     assert flagged.judge(black, labels).tolist() == [-1, -1, -1]
     assert torch.equal(images, open_tiny(model).sample(labels, SEEDS))
@@ -291,6 +298,16 @@ def test_an_index_that_names_anything_else_is_refused(copy: Path, changes: dict[
     edit(copy / "model_index.json", **changes)
     with pytest.raises(InputError, match=message):
         open_tiny(copy)
+
+
+def test_other_schedulers_draw_without_a_word(copy: Path, recwarn: pytest.WarningsRecorder) -> None:
+    edit(copy / "model_index.json", scheduler=["diffusers", "EulerAncestralDiscreteScheduler"])
+    edit(copy / "scheduler/scheduler_config.json", steps_offset=0)  # of which diffusers warns
+    backend = open_tiny(copy)
+    labels = torch.tensor([0, 1])
+    together = backend.sample(labels, [5, 6])
+    assert (together[1].int() - backend.sample(labels[1:], [6])[0].int()).abs().max() <= 1
+    assert not [warning for warning in recwarn if issubclass(warning.category, FutureWarning)]
 
 
 def test_code_in_the_folder_is_refused(copy: Path) -> None:
