@@ -5,11 +5,8 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from huggingface_hub import metadata_load
-from safetensors import SafetensorError, safe_open
-from yaml import YAMLError
 
-from sio_data.backend import About, Number, read_options, seeded_generators, to_uint8
+from sio_data.backend import About, Number, read_licence, read_options, seeded_generators, to_uint8
 from sio_data.device import pick_device
 from sio_data.errors import InputError
 from sio_data.files import read_json
@@ -21,6 +18,7 @@ from sio_data.fitting.pipeline import (
     load_pipeline,
     read_class_map,
 )
+from sio_data.safe_loading import check_weights
 
 
 class UNetGenerator:
@@ -62,7 +60,7 @@ class UNetGenerator:
         if not (self._folder / "model_index.json").is_file():
             raise InputError(f"weights {weights!r}: no generator folder, it holds no model_index.json.")
         require_fitted(self._folder)
-        _check_weights(self._folder / "unet")
+        check_weights(self._folder / "unet")
         self._device = pick_device(device)
         self.class_names = tuple(read_class_map(self._folder).values())
         self.image_size = _read_size(self._folder / "unet" / "config.json")
@@ -73,7 +71,7 @@ class UNetGenerator:
             )
         self.sampling = read_options("unet", self.about.options, sampling or {})
         self.revision = hash_weights(self._folder)
-        self.licence = _read_licence(self._folder / "README.md")
+        self.licence = read_licence(self._folder / "README.md")
 
     @cached_property
     def _pipeline(self) -> ClassConditionalPipeline:
@@ -85,30 +83,8 @@ class UNetGenerator:
         return to_uint8(self._pipeline.denoise(labels, seeded_generators(seeds), steps, guidance))
 
 
-def _check_weights(folder: Path) -> None:
-    """Read the headers of the weights, which say whether the files are whole."""
-    files = sorted(folder.glob("*.safetensors"))
-    try:
-        for file in files:
-            with safe_open(file, framework="pt"):
-                pass
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{folder} holds no sound weights: {error}") from error
-    if not files:
-        raise InputError(f"{folder} holds no sound weights: there is no safetensors file.")
-
-
 def _read_size(config: Path) -> int:
     size = read_json(config).get("sample_size")
     if type(size) is not int or size < 1:
         raise InputError(f"{config}: sample_size must be a number of pixels, not {size!r}.")
     return size
-
-
-def _read_licence(card: Path) -> str:
-    """Read a card's licence; one that cannot be read says nothing."""
-    try:
-        metadata = metadata_load(card)
-    except (OSError, ValueError, YAMLError):
-        return "unknown"
-    return str((metadata or {}).get("license", "unknown"))

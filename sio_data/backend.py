@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import metadata_load
+from yaml import YAMLError
 
 from sio_data.class_lists import imagenet_names, imagenet_wnids
 from sio_data.errors import InputError, UnknownNameError
@@ -182,7 +184,8 @@ def find_folder(weights: str, patterns: Sequence[str]) -> tuple[Path, str]:
 
     Args:
         weights: What the user named.
-        patterns: The files that decide the images, like `*.json` or `unet/*.safetensors`; only these are fetched.
+        patterns: The files that decide the images, like `*.json` or `unet/*.safetensors`; only these are fetched,
+            and the card.
 
     Returns:
         The folder, and the revision: a hash of local files, or the commit on the Hub.
@@ -204,7 +207,7 @@ def _fetch(name: str, revision: str | None, patterns: Sequence[str]) -> tuple[Pa
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*patterns, "README.md"]))
     except HFValidationError as error:
         raise InputError(f"weights {name!r}: no such folder, and no name on the Hub.") from error
     except LocalEntryNotFoundError as error:
@@ -214,6 +217,15 @@ def _fetch(name: str, revision: str | None, patterns: Sequence[str]) -> tuple[Pa
     except (RepositoryNotFoundError, OSError) as error:
         raise InputError(f"weights {name!r}: no such folder, and the Hub says: {str(error).splitlines()[0]}") from error
     return folder, folder.name
+
+
+def read_licence(card: Path) -> str:
+    """Read a card's licence; one that cannot be read says nothing."""
+    try:
+        metadata = metadata_load(card)
+    except (OSError, ValueError, YAMLError):
+        return "unknown"
+    return str((metadata or {}).get("license", "unknown"))
 
 
 def name_classes(count: int, asked: Sequence[str] | None) -> tuple[str, ...]:
