@@ -21,6 +21,7 @@ from sio_data.backend import (
 from sio_data.device import pick_device
 from sio_data.errors import InputError
 from sio_data.files import sha256_file
+
 from .nvlabs_pickle import PickledNetwork, read_network
 from .stylegan2_config import read_config
 from .stylegan2_network import NetworkConfig, StyleGAN2

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from sio_data.errors import InputError
+
 from .nvlabs_pickle import PickledNetwork
 from .stylegan2_network import Architecture, NetworkConfig
 
