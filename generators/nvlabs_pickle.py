@@ -18,7 +18,8 @@ import torch
 
 from sio_data.errors import InputError
 
-_MOST_STEPS = 200_000  # the largest published files take a tenth of it
+_MOST_STEPS = 200_000  # a network of 1024 pixels, with all that is saved beside it, takes 43,000
+_MOST_TUPLES = 20_000  # the same takes 3,000; Python crashes when it hashes a hundred thousand in one another
 _MOST_MODULES = 10_000
 # Opcodes that no such file needs and that look up objects past our list.
 _REFUSED = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
@@ -184,11 +185,14 @@ def _unpickle(file: BinaryIO) -> object:
 
 def _check_steps(data: mmap.mmap) -> None:
     """Look through the opcodes before any is followed."""
+    tuples = 0
     for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], data))):
         if opcode.name in _REFUSED:
             raise InputError(f"it uses the pickle opcode {opcode.name}, which no network needs. Nothing of it was run.")
-        # A table as long as the largest place put into is made.
-        if count > _MOST_STEPS or ("PUT" in opcode.name and type(argument) is int and argument > _MOST_STEPS):
+        tuples += opcode.name.startswith("TUPLE")
+        # The unpickler makes a table as long as the highest number that is put into.
+        high = "PUT" in opcode.name and type(argument) is int and argument > _MOST_STEPS
+        if high or count > _MOST_STEPS or tuples > _MOST_TUPLES:
             raise InputError("it is far longer than any network's. Nothing of it was run.")
 
 
