@@ -16,20 +16,30 @@ from tests.generators.nvlabs_files import TINY, made_up_tensors, write_network
 # What NVlabs' own code (commit d72cc7d, in float32 on a CPU) makes of the same weights, for class 1, seed 5, truncation
 # 0.7 and stored noise: the fourth row of pixels in each colour.
 ORIGINAL = {
-    "skip": [
+    ("skip", 256): [
         [85, 69, 71, 98, 89, 50, 59, 73],
         [151, 148, 142, 161, 176, 156, 149, 148],
         [197, 214, 198, 192, 207, 211, 209, 198],
     ],
-    "orig": [
+    ("orig", 256): [
         [174, 175, 173, 175, 172, 176, 187, 173],
         [151, 149, 157, 157, 146, 153, 165, 145],
         [128, 123, 140, 137, 122, 129, 138, 120],
     ],
-    "resnet": [
+    ("resnet", 256): [
         [104, 106, 111, 106, 102, 102, 115, 112],
         [101, 104, 118, 110, 95, 101, 122, 109],
         [141, 144, 164, 155, 132, 142, 168, 148],
+    ],
+    ("skip", 0.3): [
+        [95, 91, 92, 92, 92, 91, 89, 94],
+        [156, 159, 160, 159, 159, 159, 159, 155],
+        [155, 159, 159, 158, 159, 160, 162, 157],
+    ],
+    ("resnet", 1): [
+        [109, 109, 111, 109, 105, 107, 111, 112],
+        [100, 101, 108, 104, 97, 99, 106, 105],
+        [135, 137, 145, 140, 132, 135, 143, 140],
     ],
 }
 
@@ -61,11 +71,11 @@ def test_it_is_found_by_entry_point_and_tells_what_it_is_without_building_the_ne
     assert "_network" not in vars(backend)
 
 
-@pytest.mark.parametrize("architecture", ORIGINAL)
-def test_it_draws_what_the_original_code_draws(tmp_path: Path, architecture: str) -> None:
-    file = write_network(tmp_path / "net.pkl", changed("synthesis_kwargs", architecture=architecture))
-    row = draw(file, 1, 5, truncation=0.7)[0, :, 3]
-    assert (row.int() - torch.tensor(ORIGINAL[architecture])).abs().max() <= 1
+@pytest.mark.parametrize(("architecture", "limit"), ORIGINAL)
+def test_it_draws_what_the_original_code_draws(tmp_path: Path, architecture: str, limit: float) -> None:
+    arguments = changed("synthesis_kwargs", architecture=architecture, conv_clamp=limit)
+    row = draw(write_network(tmp_path / "net.pkl", arguments), 1, 5, truncation=0.7)[0, :, 3]
+    assert (row.int() - torch.tensor(ORIGINAL[architecture, limit])).abs().max() <= 1
 
 
 @pytest.mark.parametrize("noise", ["const", "random"])
