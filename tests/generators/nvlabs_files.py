@@ -82,8 +82,10 @@ def made_up_tensors(arguments: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     tensors = {}
     for place, (name, tensor) in enumerate(sorted(network.state_dict().items())):
         if name.endswith("resample_filter"):
-            taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-            tensors[name] = torch.outer(taps, taps) / 64
+            usual = [1, 3, 3, 1]  # the second convolution has it in any case, and does not use it
+            taps = usual if "conv1" in name else arguments["synthesis_kwargs"].get("resample_filter", usual)
+            filter_ = torch.tensor(taps, dtype=torch.float32)
+            tensors[name] = torch.outer(filter_, filter_) / filter_.sum().square()
         else:
             waves = torch.sin(torch.arange(tensor.numel(), dtype=torch.float64) * 1.7 + place) * 1.4
             scale = next((scale for part, scale in _SCALES.items() if part in name), 1)
