@@ -180,6 +180,7 @@ def test_other_sizes_and_layouts_are_built(tmp_path: Path, size: int) -> None:
         ("mapping_kwargs", {"num_layers": 10**6}, "num_layers"),
         ("mapping_kwargs", {"embed_features": 4}, r"misshapen weights: mapping\.embed\.bias"),
         ("mapping_kwargs", {"layer_features": 4}, r"misshapen weights: mapping\.fc0\.bias"),
+        ("mapping_kwargs", {"num_layers": 8}, r"lacks weights: mapping\.fc2\.bias, .* \(12 in all\)"),
         ("mapping_kwargs", {"activation": "relu"}, "activation is 'relu', not lrelu"),
         ("mapping_kwargs", {"lr_multiplier": float("nan")}, "lr_multiplier is nan"),
         ("synthesis_kwargs", {"architecture": "os"}, "architecture is 'os', not skip or orig or resnet"),
