@@ -103,6 +103,16 @@ def test_samples_are_rgb_uint8_and_depend_on_nothing_but_label_and_seed(file: Pa
     assert torch.equal(together, backend.sample(labels, seeds))
 
 
+def test_convolutions_are_not_rounded_on_cuda(file: Path) -> None:
+    backend = StyleGAN2Generator(str(file), device="cpu")
+    rounded = []
+    backend._network.register_forward_hook(lambda *_: rounded.append(torch.backends.cudnn.allow_tf32))
+    before = torch.backends.cudnn.allow_tf32
+    backend.sample(torch.tensor([0]), [0])
+    assert rounded == [False]
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_label_seed_and_each_option_reach_the_network(file: Path) -> None:
     images = [
         draw(file),
