@@ -83,15 +83,15 @@ class BigGANGenerator:
         self.image_size = check_size("biggan", image_size, self._config.output_dim)
         self.class_names = name_classes(self._config.num_classes, classes)
         self.licence = self.about.licence if weights in _NAMES else "unknown"
-        _check_weights(_build(self._config), _read_weights(self._file, "meta"), self._file)
+        self._empty = _build(self._config)
+        _check_weights(self._empty, _read_weights(self._file, "meta"), self._file)
 
     @cached_property
     def _network(self) -> BigGAN:
-        network = _build(self._config)
-        network.load_state_dict(_read_weights(self._file, "cpu"), assign=True)
-        _fix_statistics(network, float(self.sampling["truncation"]))
-        network.eval()
-        return network.to(self._device, torch.float32)
+        self._empty.load_state_dict(_read_weights(self._file, "cpu"), assign=True)
+        _fix_statistics(self._empty, float(self.sampling["truncation"]))
+        self._empty.eval()
+        return self._empty.to(self._device, torch.float32)
 
     def sample(self, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         """Make one image for each label; see `sio_data.generator.Generator.sample`."""

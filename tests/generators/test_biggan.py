@@ -26,7 +26,7 @@ def build(classes: int) -> BigGAN:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         network = BigGAN(config)
-        torch.nn.init.constant_(network.generator.bn.weight, 2)
+        torch.nn.init.constant_(network.generator.bn.weight, 0.1)
         torch.nn.init.zeros_(network.generator.bn.bias)
         for _ in range(20):
             network(torch.randn(2, 8), torch.eye(classes)[:2], 1.0)
