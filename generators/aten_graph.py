@@ -57,12 +57,14 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch.ops.higher_order.wrap_with_set_grad_enabled": lambda enabled, graph, *values: graph(values),
 }
 _PRIVATE = {  # beside those of torch's core set: internal operators check their arguments less
+    "_assert_async",
     "_assert_scalar",
     "_assert_tensor_metadata",
     "_unsafe_view",
     "_upsample_bicubic2d_aa",
     "_upsample_bilinear2d_aa",
 }
+_INSTANCE_NORM = "torch.ops.aten._native_batch_norm_legit.no_stats"  # what it is decomposed into, "training" or not
 
 
 class _Name(str):
@@ -126,7 +128,10 @@ class _Node:
         self._positional = [_parse(entry["arg"]) for entry in node["inputs"] if entry["kind"] == 1]
         self._keyword = {entry["name"]: _parse(entry["arg"]) for entry in node["inputs"] if entry["kind"] == 2}
         self._results = [_parse(entry) for entry in node["outputs"]]
-        if any(entry["name"] in ("train", "training") and entry["arg"].get("as_bool") for entry in node["inputs"]):
+        training = any(
+            entry["name"] in ("train", "training") and entry["arg"].get("as_bool") for entry in node["inputs"]
+        )
+        if training and self.target != _INSTANCE_NORM:
             raise InputError(f"the program was exported in training mode ({self.target}). Call .eval() before.")
         self.names = {*_names_in([*self._positional, *self._keyword.values(), *self._results])}
         self.last_uses: set[str] = set()

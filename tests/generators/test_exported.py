@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from sio_data.backend import seeded_noise
@@ -46,11 +47,17 @@ class Tiny(nn.Module):
         return images + torch.zeros(z.shape[0], 3, 8, 8)
 
 
-def export(network: nn.Module, file: Path, batch: Any = BATCH, card: dict[str, Any] | None = None) -> Path:
+def export(
+    network: nn.Module,
+    file: Path,
+    batch: Any = BATCH,
+    card: dict[str, Any] | None = None,
+    decomposed: bool = False,
+) -> Path:
     """Save it with the card; `batch` is the dynamic one, or None for a batch fixed at four."""
     shapes = {"z": {0: batch}, "labels": {0: batch}} if batch else None
     program = torch.export.export(network, (torch.randn(4, 8), torch.tensor([0, 1, 2, 0])), dynamic_shapes=shapes)
-    torch.export.save(program, file)
+    torch.export.save(program.run_decompositions() if decomposed else program, file)
     file.with_suffix(".json").write_text(json.dumps(CARD | (card or {})))
     return file
 
@@ -147,6 +154,36 @@ def test_samples_depend_on_nothing_but_label_and_seed(program: Path) -> None:
     one, other_label, other_seed = backend.sample(torch.tensor([0, 1, 0]), [1, 1, 2])
     assert difference(one, other_label) > 1
     assert difference(one, other_seed) > 1
+
+
+class Layers(nn.Module):
+    """The layers that generators are usually made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.group = nn.GroupNorm(2, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.norm = nn.LayerNorm(8)
+        self.instance = nn.InstanceNorm2d(8)
+        self.draw = nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        hidden = torch.cat([z, F.one_hot(labels, 3), torch.ones(z.shape[0], 21)], 1).view(-1, 8, 2, 2)
+        hidden = F.interpolate(F.silu(self.group(hidden)), scale_factor=2, mode="bilinear")
+        tokens = self.norm(hidden.flatten(2).transpose(1, 2))
+        tokens = tokens + self.attention(tokens, tokens, tokens)[0]
+        tokens = F.scaled_dot_product_attention(tokens, tokens, tokens)
+        hidden = self.instance(tokens.transpose(1, 2).reshape(-1, 8, 4, 4)).to(torch.float16).float()
+        hidden = F.interpolate(F.pixel_shuffle(hidden.repeat(1, 4, 1, 1), 2), (8, 8), mode="bicubic", antialias=True)
+        return torch.tanh(self.draw(F.gelu(hidden)) * torch.rsqrt(hidden.square().mean((1, 2, 3), keepdim=True) + 1e-4))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's own, in run_decompositions
+@pytest.mark.parametrize("decomposed", [False, True])
+def test_the_usual_layers_run(tmp_path: Path, decomposed: bool) -> None:
+    network = make(Layers)
+    file = export(network, tmp_path / "layers.pt2", decomposed=decomposed)
+    assert difference(open_file(file).sample(LABELS, SEEDS), expected(network)) <= 1
 
 
 @pytest.mark.parametrize(
