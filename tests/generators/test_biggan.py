@@ -13,7 +13,7 @@ from pytorch_pretrained_biggan import BigGAN, BigGANConfig, file_utils
 from sio_data.errors import InputError
 from sio_data.files import sha256_file
 from sio_data.generator import Generator, open_generator
-from sio_data.generators.biggan import BigGANGenerator
+from sio_data.generators.biggan import BigGANGenerator, _truncated_noise
 
 Edit = Callable[[dict[str, Any]], object]
 LABELS, SEEDS = torch.tensor([0, 1, 2, 9]), [5, 6, 7, 8]
@@ -106,6 +106,13 @@ def test_images_are_those_that_the_library_draws_from_truncated_noise(
         images = network(torch.stack(rows) * truncation, torch.eye(10)[LABELS], truncation)
     drawn = open_with(folder, truncation=str(truncation)).sample(LABELS, SEEDS)
     assert difference(drawn, ((images + 1) * 127.5).round().to(torch.uint8)) <= 1
+
+
+def test_noise_is_cut_off_at_two_standard_deviations() -> None:
+    noise = _truncated_noise(2000, [0, 1])
+    assert 1.9 < noise.abs().max() <= 2
+    assert 0.85 < noise.std() < 0.91
+    assert not torch.equal(noise[0], noise[1])
 
 
 def test_truncation_shrinks_the_noise_and_changes_the_images(folder: Path) -> None:
