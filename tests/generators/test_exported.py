@@ -1,9 +1,4 @@
-import io
-import json
-import os
-import pickle
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,61 +6,25 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from exported_programs import (
+    BATCH,
+    LABELS,
+    SEEDS,
+    Tiny,
+    difference,
+    draw_grey,
+    edit_card,
+    expected,
+    export,
+    make,
+    open_file,
+)
 from torch import nn
 
-from sio_data.backend import seeded_noise
 from sio_data.errors import InputError
-from sio_data.generator import Generator, open_generator
+from sio_data.generator import open_generator
 from sio_data.generators.exported import ExportedGenerator
 from sio_data.generators.pt2 import Program
-
-CARD = {"classes": ["cat", "dog", "owl"], "range": [-1, 1]}
-LABELS, SEEDS = torch.tensor([0, 1, 2, 1, 0]), [5, 6, 7, 8, 9]
-BATCH = torch.export.Dim("batch")
-MODEL = "models/model.json"
-
-
-class Tiny(nn.Module):
-    """A generator of 8 pixels with all that programs are made of: weights, constants, sizes, parts without gradient."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.classes = nn.Embedding(3, 8)
-        self.start = nn.Linear(16, 8 * 4 * 4)
-        self.norm = nn.BatchNorm2d(8)
-        self.drop = nn.Dropout()
-        self.draw = nn.ConvTranspose2d(8, 3, 4, 2, 1)
-        self.gain = torch.tensor([2.0])
-        self.register_buffer("shift", torch.full((1,), 0.1), persistent=False)
-
-    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        hidden = self.start(torch.cat([z, self.classes(labels)], 1)).view(z.shape[0], 8, 4, 4)
-        with torch.no_grad():
-            hidden = hidden * self.gain
-        left, right = self.drop(self.norm(hidden)).chunk(2, 1)
-        images = torch.tanh(self.draw(torch.cat([right, left], 1)) + self.shift)
-        return images + torch.zeros(z.shape[0], 3, 8, 8)
-
-
-def export(
-    network: nn.Module,
-    file: Path,
-    batch: Any = BATCH,
-    card: dict[str, Any] | None = None,
-    decomposed: bool = False,
-) -> Path:
-    """Save it with the card; `batch` is the dynamic one, or None for a batch fixed at four."""
-    shapes = {"z": {0: batch}, "labels": {0: batch}} if batch else None
-    program = torch.export.export(network, (torch.randn(4, 8), torch.tensor([0, 1, 2, 0])), dynamic_shapes=shapes)
-    torch.export.save(program.run_decompositions() if decomposed else program, file)
-    file.with_suffix(".json").write_text(json.dumps(CARD | (card or {})))
-    return file
-
-
-def make(kind: type[nn.Module]) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return kind().eval()
 
 
 @pytest.fixture(scope="module")
@@ -81,49 +40,6 @@ def program(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture
 def copy(program: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(program.parent, tmp_path / "copy")) / program.name
-
-
-def open_file(file: Path) -> Generator:
-    return open_generator("exported", str(file), device="cpu")
-
-
-def edit_card(file: Path, **entries: object) -> None:
-    file.with_suffix(".json").write_text(json.dumps(CARD | entries))
-
-
-def expected(network: nn.Module) -> torch.Tensor:
-    with torch.no_grad():
-        images = network(seeded_noise((8,), SEEDS), LABELS)
-    return ((images + 1) * 127.5).round().to(torch.uint8)
-
-
-def difference(one: torch.Tensor, other: torch.Tensor) -> int:
-    return int((one.int() - other.int()).abs().max())
-
-
-def rewrite(file: Path, edit: Callable[[dict[str, bytes]], object]) -> None:
-    """Change members of an archive, by their names below its root."""
-    with zipfile.ZipFile(file) as archive:
-        root = archive.namelist()[0].split("/")[0]
-        members = {name.removeprefix(f"{root}/"): archive.read(name) for name in archive.namelist()}
-    edit(members)
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(f"{root}/{name}", data)
-
-
-def edit_json(file: Path, member: str, edit: Callable[[dict[str, Any]], object]) -> None:
-    def change(members: dict[str, bytes]) -> None:
-        content = json.loads(members[member])
-        edit(content)
-        members[member] = json.dumps(content).encode()
-
-    rewrite(file, change)
-
-
-def nodes(model: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = model["graph_module"]["graph"]["nodes"]
-    return found
 
 
 def test_it_tells_what_it_is_without_reading_the_weights(copy: Path) -> None:
@@ -277,10 +193,6 @@ def test_files_that_are_missing_are_refused(copy: Path) -> None:
         open_file(copy)
 
 
-def draw_grey(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return z[:, :4].view(-1, 1, 2, 2) * labels.view(-1, 1, 1, 1)
-
-
 def draw_wide(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return draw_grey(z, labels).expand(-1, 3, -1, -1)[..., :1]
 
@@ -370,146 +282,3 @@ def test_a_label_that_the_program_does_not_know_is_told(copy: Path) -> None:
         InputError, match=r"the program fails in torch\.ops\.aten\.embedding\.default: index out of range"
     ):
         open_file(copy).sample(torch.tensor([3]), [0])
-
-
-class Hostile:
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.system, (f"touch {self.trace}",)
-
-
-def pickled(trace: Path) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(Hostile(trace), buffer)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("config", "member", "name"),
-    [
-        ("data/weights/model_weights_config.json", "data/weights/weight_0", "classes.weight"),
-        ("data/constants/model_constants_config.json", "data/constants/tensor_0", "gain"),
-    ],
-)
-def test_a_pickle_in_the_place_of_weights_is_refused_and_not_run(
-    copy: Path, tmp_path: Path, config: str, member: str, name: str
-) -> None:
-    rewrite(copy, lambda members: members.update({member: pickled(tmp_path / "trace")}))
-    edit_json(copy, config, lambda entries: entries["config"][name].update(use_pickle=True))
-    with pytest.raises(InputError, match=f"keeps {name!r} as a pickle, which is not read: it could run code"):
-        open_file(copy)
-    assert not (tmp_path / "trace").exists()
-
-
-def test_pickles_that_are_not_needed_are_never_read(program: Path, copy: Path, tmp_path: Path) -> None:
-    def plant(members: dict[str, bytes]) -> None:
-        assert "data/sample_inputs/model.pt" in members
-        for name in ("data/sample_inputs/model.pt", "data/weights/model.pt", "data/constants/model.pt"):
-            members[name] = pickled(tmp_path / "trace")
-        members["data/constants/opaque_obj_0"] = pickle.dumps(Hostile(tmp_path / "trace"))
-        members["data/aotinductor/model/model.so"] = b"native code"
-
-    rewrite(copy, plant)
-    assert torch.equal(open_file(copy).sample(LABELS, SEEDS), open_file(program).sample(LABELS, SEEDS))
-    assert not (tmp_path / "trace").exists()
-
-
-def test_an_archive_of_an_older_format_is_refused_and_not_run(copy: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(copy, "w") as archive:
-        archive.writestr("version", "8.20")
-        for name in ("state_dict", "constants", "example_inputs"):
-            archive.writestr(f"serialized_{name}.pt", pickled(tmp_path / "trace"))
-    with pytest.raises(InputError, match=r"no program of torch\.export\.save .* Save it again"):
-        open_file(copy)
-    assert not (tmp_path / "trace").exists()
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "torch.os.system",
-        "torch.ops.os.system",
-        "torch.ops.aten.save.default",
-        "torch.ops.aten.from_file.default",
-        "torch.ops.aten._unsafe_index.Tensor",
-        "torch.ops.aten.__class__.mro",
-        "torch.ops.aten.name.join",
-        "torch.ops.aten.no_such.default",
-        "torch.ops.prim.Print.default",
-        "torch.ops.higher_order.cond",
-        "torch.load",
-        "_operator.attrgetter",
-        "math.factorial",
-        "#namespace:name",
-    ],
-)
-def test_a_program_calls_nothing_but_operators_of_torch(copy: Path, tmp_path: Path, target: str) -> None:
-    command = {"name": "", "arg": {"as_string": f"touch {tmp_path / 'trace'}"}, "kind": 1}
-    edit_json(copy, MODEL, lambda model: nodes(model)[0].update(target=target, inputs=[command]))
-    with pytest.raises(InputError, match="the program calls"):
-        open_file(copy)
-    assert not (tmp_path / "trace").exists()
-
-
-def test_texts_that_torch_would_evaluate_are_not(copy: Path, tmp_path: Path) -> None:
-    code = f"__import__('os').system('touch {tmp_path / 'trace'}')"
-
-    def plant(model: dict[str, Any]) -> None:
-        graph = model["graph_module"]["graph"]
-        graph["sym_int_values"] = {"size": {"as_expr": {"expr_str": code, "hint": None}}}
-        model["guards_code"] = [code]
-        for node in graph["nodes"]:
-            node["name"] = code
-
-    edit_json(copy, MODEL, plant)
-    open_file(copy).sample(LABELS, SEEDS)
-
-    def plant_size(model: dict[str, Any]) -> None:
-        model["graph_module"]["graph"]["tensor_values"]["z"]["sizes"][0]["as_expr"]["expr_str"] = code
-
-    edit_json(copy, MODEL, plant_size)
-    with pytest.raises(InputError, match="takes batches of __import__"):
-        open_file(copy)
-    assert not (tmp_path / "trace").exists()
-
-
-@pytest.mark.parametrize(
-    ("edit", "message"),
-    [
-        (lambda model: model.update(schema_version={"major": 7, "minor": 1}), "is written in format .*Save it again"),
-        (lambda model: model.pop("graph_module"), "is damaged"),
-        (lambda model: nodes(model)[1].update(inputs=3), "is damaged"),
-        (lambda model: nodes(model)[1]["inputs"][0].update(arg={"as_operator": "a"}), "argument of the kind"),
-        (lambda model: nodes(model)[1]["inputs"].pop(), "fails in"),
-        (lambda model: nodes(model)[1]["inputs"][0].update(arg={"as_tensor": {"name": "lost"}}), "fails in.*lost"),
-    ],
-)
-def test_a_damaged_program_is_refused(copy: Path, edit: Callable[[dict[str, Any]], object], message: str) -> None:
-    edit_json(copy, MODEL, edit)
-    with pytest.raises(InputError, match=message):
-        open_file(copy).sample(LABELS, SEEDS)
-
-
-def test_weights_that_are_too_small_are_refused(copy: Path) -> None:
-    rewrite(copy, lambda members: members.update({"data/weights/weight_0": b"1234"}))
-    with pytest.raises(InputError, match="is damaged"):
-        open_file(copy).sample(LABELS, SEEDS)
-
-
-@pytest.mark.parametrize("cut", [0, 1000, -1000])
-def test_a_file_that_is_cut_off_is_refused(copy: Path, cut: int) -> None:
-    copy.write_bytes(copy.read_bytes()[:cut])
-    with pytest.raises(InputError, match="is damaged"):
-        open_file(copy)
-
-
-def test_a_flipped_bit_in_the_weights_is_noticed(copy: Path) -> None:
-    data = bytearray(copy.read_bytes())
-    with zipfile.ZipFile(copy) as archive:
-        weights = next(archive.read(name) for name in archive.namelist() if name.endswith("weights/weight_0"))
-    data[data.index(weights)] ^= 1
-    copy.write_bytes(data)
-    with pytest.raises(InputError, match="is damaged"):
-        open_file(copy).sample(LABELS, SEEDS)
