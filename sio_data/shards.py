@@ -20,7 +20,7 @@ from sio_data.plan import Integers, Plan, ShardPlan
 from sio_data.recipe import Recipe
 
 _MAX_METADATA_BYTES = 1 << 16
-_REST_OF_HEADER = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
+_REST_OF_HEADER = b"0" + bytes(100) + b"ustar\x0000" + bytes(247)
 _SUM_WITHOUT_NAME_AND_SIZE = sum(b"0000644" + b"0000000" * 2 + b"0" * 11 + b" " * 8 + _REST_OF_HEADER)
 
 

@@ -1,0 +1,171 @@
+"""A hostile or damaged file of an exported program is refused, and nothing in it runs."""
+
+import io
+import os
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from exported_programs import LABELS, SEEDS, Tiny, edit_json, export, make, nodes, open_file, rewrite
+
+from sio_data.errors import InputError
+
+MODEL = "models/model.json"
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(make(Tiny), tmp_path_factory.mktemp("exported") / "tiny.pt2")
+
+
+@pytest.fixture
+def copy(program: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(program.parent, tmp_path / "copy")) / program.name
+
+
+class Hostile:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch {self.trace}",)
+
+
+def pickled(trace: Path) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(Hostile(trace), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("config", "member", "name"),
+    [
+        ("data/weights/model_weights_config.json", "data/weights/weight_0", "classes.weight"),
+        ("data/constants/model_constants_config.json", "data/constants/tensor_0", "gain"),
+    ],
+)
+def test_a_pickle_in_the_place_of_weights_is_refused_and_not_run(
+    copy: Path, tmp_path: Path, config: str, member: str, name: str
+) -> None:
+    rewrite(copy, lambda members: members.update({member: pickled(tmp_path / "trace")}))
+    edit_json(copy, config, lambda entries: entries["config"][name].update(use_pickle=True))
+    with pytest.raises(InputError, match=f"keeps {name!r} as a pickle, which is not read: it could run code"):
+        open_file(copy)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_pickles_that_are_not_needed_are_never_read(program: Path, copy: Path, tmp_path: Path) -> None:
+    def plant(members: dict[str, bytes]) -> None:
+        assert "data/sample_inputs/model.pt" in members
+        for name in ("data/sample_inputs/model.pt", "data/weights/model.pt", "data/constants/model.pt"):
+            members[name] = pickled(tmp_path / "trace")
+        members["data/constants/opaque_obj_0"] = pickle.dumps(Hostile(tmp_path / "trace"))
+        members["data/aotinductor/model/model.so"] = b"native code"
+
+    rewrite(copy, plant)
+    assert torch.equal(open_file(copy).sample(LABELS, SEEDS), open_file(program).sample(LABELS, SEEDS))
+    assert not (tmp_path / "trace").exists()
+
+
+def test_an_archive_of_an_older_format_is_refused_and_not_run(copy: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(copy, "w") as archive:
+        archive.writestr("version", "8.20")
+        for name in ("state_dict", "constants", "example_inputs"):
+            archive.writestr(f"serialized_{name}.pt", pickled(tmp_path / "trace"))
+    with pytest.raises(InputError, match=r"no program of torch\.export\.save .* Save it again"):
+        open_file(copy)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "torch.os.system",
+        "torch.ops.os.system",
+        "torch.ops.aten.save.default",
+        "torch.ops.aten.from_file.default",
+        "torch.ops.aten._unsafe_index.Tensor",
+        "torch.ops.aten.__class__.mro",
+        "torch.ops.aten.name.join",
+        "torch.ops.aten.no_such.default",
+        "torch.ops.prim.Print.default",
+        "torch.ops.higher_order.cond",
+        "torch.load",
+        "_operator.attrgetter",
+        "math.factorial",
+        "#namespace:name",
+    ],
+)
+def test_a_program_calls_nothing_but_operators_of_torch(copy: Path, tmp_path: Path, target: str) -> None:
+    command = {"name": "", "arg": {"as_string": f"touch {tmp_path / 'trace'}"}, "kind": 1}
+    edit_json(copy, MODEL, lambda model: nodes(model)[0].update(target=target, inputs=[command]))
+    with pytest.raises(InputError, match="the program calls"):
+        open_file(copy)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_texts_that_torch_would_evaluate_are_not(copy: Path, tmp_path: Path) -> None:
+    code = f"__import__('os').system('touch {tmp_path / 'trace'}')"
+
+    def plant(model: dict[str, Any]) -> None:
+        graph = model["graph_module"]["graph"]
+        graph["sym_int_values"] = {"size": {"as_expr": {"expr_str": code, "hint": None}}}
+        model["guards_code"] = [code]
+        for node in graph["nodes"]:
+            node["name"] = code
+
+    edit_json(copy, MODEL, plant)
+    open_file(copy).sample(LABELS, SEEDS)
+
+    def plant_size(model: dict[str, Any]) -> None:
+        model["graph_module"]["graph"]["tensor_values"]["z"]["sizes"][0]["as_expr"]["expr_str"] = code
+
+    edit_json(copy, MODEL, plant_size)
+    with pytest.raises(InputError, match="takes batches of __import__"):
+        open_file(copy)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda model: model.update(schema_version={"major": 7, "minor": 1}), "is written in format .*Save it again"),
+        (lambda model: model.pop("graph_module"), "is damaged"),
+        (lambda model: nodes(model)[1].update(inputs=3), "is damaged"),
+        (lambda model: nodes(model)[1]["inputs"][0].update(arg={"as_operator": "a"}), "argument of the kind"),
+        (lambda model: nodes(model)[1]["inputs"].pop(), "fails in"),
+        (lambda model: nodes(model)[1]["inputs"][0].update(arg={"as_tensor": {"name": "lost"}}), "fails in.*lost"),
+    ],
+)
+def test_a_damaged_program_is_refused(copy: Path, edit: Callable[[dict[str, Any]], object], message: str) -> None:
+    edit_json(copy, MODEL, edit)
+    with pytest.raises(InputError, match=message):
+        open_file(copy).sample(LABELS, SEEDS)
+
+
+def test_weights_that_are_too_small_are_refused(copy: Path) -> None:
+    rewrite(copy, lambda members: members.update({"data/weights/weight_0": b"1234"}))
+    with pytest.raises(InputError, match="is damaged"):
+        open_file(copy).sample(LABELS, SEEDS)
+
+
+@pytest.mark.parametrize("cut", [0, 1000, -1000])
+def test_a_file_that_is_cut_off_is_refused(copy: Path, cut: int) -> None:
+    copy.write_bytes(copy.read_bytes()[:cut])
+    with pytest.raises(InputError, match="is damaged"):
+        open_file(copy)
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(copy: Path) -> None:
+    data = bytearray(copy.read_bytes())
+    with zipfile.ZipFile(copy) as archive:
+        weights = next(archive.read(name) for name in archive.namelist() if name.endswith("weights/weight_0"))
+    data[data.index(weights)] ^= 1
+    copy.write_bytes(data)
+    with pytest.raises(InputError, match="is damaged"):
+        open_file(copy).sample(LABELS, SEEDS)
