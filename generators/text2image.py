@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,8 @@ class TextToImageGenerator:
         sampling: Mapping[str, str] | None = None,
         device: str | None = None,
     ) -> None:
+        if not find_spec("transformers"):
+            raise InputError("text2image needs the package transformers: pip install 'sio-data[text2image]'.")
         options = read_options("text2image", self.about.options, sampling or {})
         if not classes:
             raise InputError("text2image draws any class that can be named: name the classes with --class.")

@@ -24,7 +24,8 @@ _SHA256 = re.compile(r'"recipe":"([0-9a-f]{64})"')
 def copy_for_card(manifest: Manifest) -> str:
     """Write what the card keeps of a manifest: all but the list of shards, as JSON on one line."""
     value = {"recipe": manifest.recipe.to_json(), "generator": asdict(manifest.origin)}
-    return json.dumps(value, sort_keys=True).replace("`", r"\u0060")
+    text = json.dumps(value, sort_keys=True)
+    return "".join(f"\\u{ord(sign):04x}" if sign in "`<>&(" else sign for sign in text)  # no end of the code block
 
 
 def recover_manifest(folder: Path) -> Manifest:

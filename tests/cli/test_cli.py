@@ -16,7 +16,7 @@ from sio_data.errors import SioDataError
 from sio_data.manifest import Manifest
 from tests.conftest import snapshot
 
-COMMANDS = ["quickstart", "fit", "generate", "train", "evaluate"]
+COMMANDS = ["quickstart", "fit", "generators", "generate", "verify", "repair", "regenerate", "train", "evaluate"]
 OOD = ["--ood", "near:u=digits-unknown"]
 
 
@@ -88,7 +88,7 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
     for name, parameter in expected.items():
         if parameter.default is inspect.Parameter.empty:
             continue
-        number = isinstance(parameter.default, int | float) or name in ("image_size", "alpha")
+        number = isinstance(parameter.default, int | float) or name in ("image_size", "alpha", "workers")
         words, value = values.get(name, ([f"--{name.replace('_', '-')}", "7" if number else "x"], 7 if number else "x"))
         assert main([command, *required, *words]) == 1, name
         assert calls[-1][name] == value, name
