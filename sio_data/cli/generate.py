@@ -8,7 +8,7 @@ import typer
 from sio_data.cli.options import Device, read_pairs
 
 EXAMPLES = (
-    "Example: sio-data generate --generator unet --weights demo/generator --per-class 500 --sampling steps=50 "
+    "Example: sio-data generate --generator diffusers --weights demo/generator --per-class 500 --sampling steps=50 "
     "--out demo/synthetic"
 )
 
@@ -16,7 +16,7 @@ EXAMPLES = (
 def command(
     generator: Annotated[str, typer.Option(help="Back end.", metavar="NAME")],
     weights: Annotated[
-        str, typer.Option(help="What the back end takes; for unet a folder made by fit.", metavar="WEIGHTS")
+        str, typer.Option(help="What the back end takes; for diffusers a folder made by fit, say.", metavar="WEIGHTS")
     ],
     per_class: Annotated[int, typer.Option(help="Images of each class.")],
     out: Annotated[Path, typer.Option(help="Folder of the set.", metavar="FOLDER")],
