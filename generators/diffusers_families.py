@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sio_data.backend import name_classes
-from sio_data.denoising import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from sio_data.denoising import DEFAULT_GUIDANCE, DEFAULT_STEPS, ignore_numpy_warnings
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.files import read_json
 from sio_data.recipe import MAX_IMAGE_SIZE
@@ -226,7 +226,7 @@ def load_scheduler(folder: Path, name: str, steps: int) -> Any:
     """
     import diffusers
 
-    with quiet():
+    with quiet(), ignore_numpy_warnings():
         scheduler = load_part(getattr(diffusers, name), folder / "scheduler")
         try:
             scheduler.set_timesteps(steps)

@@ -1,7 +1,9 @@
 """Sampling from a class-conditional diffusion or consistency model with any scheduler of diffusers."""
 
 import inspect
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +14,16 @@ DEFAULT_STEPS = 20  # enough for the small networks that `fit` trains, with DDIM
 DEFAULT_GUIDANCE = 1.0
 
 
+@contextmanager
+def ignore_numpy_warnings() -> Iterator[None]:
+    """Ignore that schedulers of diffusers hand tensors to numpy, which asks torch for a newer protocol."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array", DeprecationWarning)
+        yield
+
+
 @torch.no_grad()
+@ignore_numpy_warnings()
 def denoise(
     network: Any,
     scheduler: Any,

@@ -252,7 +252,7 @@ def test_bad_input_is_refused_before_a_folder_is_made(tiny_generator: Path, tmp_
         with pytest.raises(error, match=message):
             generate("diffusers", str(tiny_generator), out, **{**ARGUMENTS, **change})
         assert not out.exists()
-    with pytest.raises(UnknownNameError, match="unknown generator 'unett'"):
+    with pytest.raises(UnknownNameError, match="unknown generator 'difusers'"):
         generate("difusers", str(tiny_generator), out, **ARGUMENTS)
     with pytest.raises(InputError, match="no such folder"):
         generate("diffusers", str(tmp_path / "nothing"), out, **ARGUMENTS)
