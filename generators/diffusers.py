@@ -96,6 +96,7 @@ class DiffusersGenerator:
         self._folder, self.revision = find_folder(weights, _FILES)
         self._family = find_family(self._folder)
         self.class_names = read_class_names(self._folder, self._family, classes)
+        self._null_class = count_classes(self._folder, self._family) if self._family.guided else None
         self.image_size = check_size("this generator", image_size, read_size(self._folder, self._family))
         self.sampling = self._settle(options)
         self._scheduler = load_scheduler(
@@ -140,18 +141,27 @@ class DiffusersGenerator:
 
     def sample(self, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         """Make one image for each label; see `sio_data.generator.Generator.sample`."""
-        images = denoise(
-            self._network,
-            self._scheduler,
-            labels.to(self._device),
-            seeded_generators(seeds),
-            steps=int(self.sampling["steps"]),
-            guidance=float(self.sampling["guidance"]),
-            null_class=count_classes(self._folder, self._family) if self._family.guided else None,
-        )
+        images = self._denoise(labels, seeds)
         if self._family.latent:
             images = self._decode(images)
         return resize(to_uint8(images), self.image_size)
+
+    def _denoise(self, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+        try:
+            return denoise(
+                self._network,
+                self._scheduler,
+                labels.to(self._device),
+                seeded_generators(seeds),
+                steps=int(self.sampling["steps"]),
+                guidance=float(self.sampling["guidance"]),
+                null_class=self._null_class,
+            )
+        except RuntimeError as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = str(error).splitlines()[0]
+            raise InputError(f"the network cannot be compiled here: {reason}. Leave out compile=yes.") from error
 
     @torch.no_grad()
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:

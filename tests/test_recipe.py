@@ -13,7 +13,7 @@ def test_json_round_trip_keeps_the_hash(recipe: Recipe) -> None:
 
 
 def test_hash_of_a_recipe_never_changes() -> None:
-    recipe = Recipe("diffusers", "abc", ("cat", "dog"), per_class=2, image_size=8, sampling={"steps": 20})
+    recipe = Recipe("unet", "abc", ("cat", "dog"), per_class=2, image_size=8, sampling={"steps": 20})
     assert recipe.hash == "4d606960cdb284e037a3440362f8e6df6737d5046f17357106fd47403dc73034"
 
 

@@ -63,7 +63,7 @@ def test_card_names_licence_provenance_and_size(tiny_set: Path) -> None:
     assert metadata["dataset_info"]["splits"][0]["num_examples"] == 30
     for text in (
         "2303.14531",
-        "| steps = 1, guidance = 1.0 |",
+        "| steps = 1, guidance = 1.0, scheduler = DDIMScheduler, dtype = float32, compile = no |",
         open_set(tiny_set).manifest.recipe.hash,
         "load_dataset",
     ):

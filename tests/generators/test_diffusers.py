@@ -136,7 +136,8 @@ def test_label_and_seed_both_matter(folders: dict[str, Path], family: str) -> No
 def test_dit_draws_what_diffusers_draws(tmp_path: Path, scheduler: str, guidance: int) -> None:
     pipeline = dit(classes=1000)
     pipeline.save_pretrained(tmp_path)
-    pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
+    own = diffusers.DDIMScheduler.from_pretrained(tmp_path, subfolder="scheduler")
+    pipeline.scheduler = getattr(diffusers, scheduler).from_config(own.config)
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in (8, 9)]
     theirs = pipeline(
@@ -179,6 +180,21 @@ def test_on_request_the_network_is_compiled(tiny_dit: Path, monkeypatch: pytest.
     assert compiled == []
     draw(tiny_dit, [0], [0], steps="1", compile="yes")
     assert [type(network).__name__ for network in compiled] == ["DiTTransformer2DModel"]
+
+
+def test_a_network_that_cannot_be_compiled_is_an_error(tiny_dit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class CompilerError(RuntimeError):
+        __module__ = "torch._inductor.exc"
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise CompilerError("no compiler")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: setattr(network, "forward", fail))
+    with pytest.raises(InputError, match=r"cannot be compiled here: no compiler\. Leave out compile=yes"):
+        draw(tiny_dit, [0], [0], steps="1", compile="yes")
+    monkeypatch.setattr(CompilerError, "__module__", "elsewhere")
+    with pytest.raises(CompilerError):
+        draw(tiny_dit, [0], [0], steps="1", compile="yes")
 
 
 def test_images_are_made_smaller_on_request(tiny_consistency: Path) -> None:
