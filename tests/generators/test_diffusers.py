@@ -1,4 +1,5 @@
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -267,8 +268,28 @@ def test_old_names_of_classes_and_weights_are_understood(copies: Callable[[str],
 def test_nothing_is_said_on_the_terminal(copies: Callable[[str], Path], capfd: pytest.CaptureFixture[str]) -> None:
     copy = copies("dit")
     edit(copy / "transformer/config.json", unheard_of=1)
-    draw(copy, [1], [2], steps="2", scheduler="EulerDiscreteScheduler")
-    assert capfd.readouterr() == ("", "")
+    said: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = said.append  # type: ignore[method-assign]
+    logging.getLogger("diffusers").addHandler(handler)
+    try:
+        draw(copy, [1], [2], steps="2", scheduler="EulerDiscreteScheduler")
+        diffusers.DiTTransformer2DModel.from_pretrained(copy, subfolder="transformer", low_cpu_mem_usage=False)
+    finally:
+        logging.getLogger("diffusers").removeHandler(handler)
+    assert ["unheard_of" in record.getMessage() for record in said] == [True], "only when loaded by diffusers itself"
+    assert capfd.readouterr().out == ""
+
+
+def test_latents_are_decoded_at_the_scale_of_the_vae(copies: Callable[[str], Path]) -> None:
+    copy = copies("dit")
+    edit(copy / "vae/config.json", scaling_factor=0.5)
+    latents = torch.linspace(-0.1, 0.1, 64).reshape(1, 4, 4, 4)
+    with torch.no_grad():
+        wanted = dit(classes=5).vae.decode(2 * latents).sample
+    decoded = open_generator("diffusers", str(copy))._decode(latents)
+    assert torch.allclose(decoded, wanted, atol=1e-4)
+    assert not torch.allclose(decoded, open_generator("diffusers", str(copy))._decode(2 * latents), atol=1e-4)
 
 
 def test_a_hostile_model_index_imports_nothing(
