@@ -212,7 +212,7 @@ def find_scheduler(folder: Path, family: Family, asked: str | None) -> str:
     """
     name = asked or str(read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name"))
     if name not in family.schedulers:
-        reason = "It draws its noise for a whole batch, so that images would depend on their batch. "
+        reason = f"{name} draws its noise for a whole batch, so that images would depend on their batch. "
         hint = f"{reason if name in _BATCH_NOISE else ''}Name one with --sampling scheduler=NAME."
         raise UnknownNameError(f"scheduler of {family.pipeline}", name, family.schedulers, hint)
     return name
