@@ -74,7 +74,29 @@ class Text:
         return "a text"
 
 
-SamplingOption = Number | Choice | Text
+OWN = "own"
+
+
+@dataclass(frozen=True)
+class Own:
+    """A sampling option whose default, `own`, stands for what suits the weights: the back end puts it in."""
+
+    option: Number | Choice | Text
+    default: str = OWN
+
+    def parse(self, text: str) -> Option:
+        """Read its value.
+
+        Raises:
+            ValueError: It is not of the option's kind.
+        """
+        return self.option.parse(text)
+
+    def __str__(self) -> str:
+        return str(self.option)
+
+
+SamplingOption = Number | Choice | Text | Own
 
 
 @dataclass(frozen=True)

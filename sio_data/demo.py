@@ -12,7 +12,7 @@ def quickstart_commands(out: str | Path) -> list[list[str]]:
     )
     return [
         ["fit", "digits", "--out", generator],
-        ["generate", "--generator", "unet", "--weights", generator, "--per-class", "500", "--out", synthetic],
+        ["generate", "--generator", "diffusers", "--weights", generator, "--per-class", "500", "--out", synthetic],
         ["train", "--real", "digits", "--out", baseline],
         ["train", "--real", "digits", "--synthetic", synthetic, "--alpha", "0.8", "--out", sio],
         [

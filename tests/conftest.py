@@ -30,7 +30,7 @@ def tiny_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_set(tiny_generator: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real set of 30 samples in four shards. Tests that change it copy it first."""
     folder = tmp_path_factory.mktemp("set") / "synthetic"
-    generate("unet", str(tiny_generator), folder, per_class=5, shard_size=8, batch_size=4, sampling={"steps": "1"})
+    generate("diffusers", str(tiny_generator), folder, per_class=5, shard_size=8, batch_size=4, sampling={"steps": "1"})
     return folder
 
 
@@ -45,7 +45,7 @@ def tiny_runs(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return Recipe("unet", "abc", ("cat", "dog", "owl"), per_class=5, image_size=4, shard_size=4, batch_size=3)
+    return Recipe("diffusers", "abc", ("cat", "dog", "owl"), per_class=5, image_size=4, shard_size=4, batch_size=3)
 
 
 Snapshot = dict[str, bytes]

@@ -49,7 +49,7 @@ def main() -> None:
     weights, work = sys.argv[1], Path(sys.argv[2])
 
     def make(folder: Path) -> None:
-        generate("unet", weights, folder, per_class=5, shard_size=8, batch_size=4, sampling={"steps": "1"})
+        generate("diffusers", weights, folder, per_class=5, shard_size=8, batch_size=4, sampling={"steps": "1"})
 
     def state(folder: Path) -> str:
         manifest = folder / "sio.json"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sio_data import generate, open_set
+from sio_data import denoising, generate, open_set
 from sio_data.errors import (
     CorruptSetError,
     FolderInUseError,
@@ -26,7 +26,7 @@ from sio_data.plan import Plan, ShardPlan
 from sio_data.shards import Batch
 from tests.conftest import snapshot
 
-BACKEND = "unet"
+BACKEND = "diffusers"
 ARGUMENTS = {"per_class": 5, "shard_size": 8, "batch_size": 4, "sampling": {"steps": "1"}}
 
 
@@ -83,7 +83,7 @@ def test_an_unfinished_set_is_visibly_so(tiny_generator: Path, tmp_path: Path, m
 
     monkeypatch.setattr(Drawer, "draw", stop_in_second)
     with pytest.raises(KeyboardInterrupt):
-        generate("unet", str(tiny_generator), tmp_path / "set", **ARGUMENTS)
+        generate("diffusers", str(tiny_generator), tmp_path / "set", **ARGUMENTS)
     assert [path.name for path in (tmp_path / "set/data").iterdir()] == ["train-000000.tar"]
     with pytest.raises(IncompleteError, match="is incomplete"):
         open_set(tmp_path / "set")
@@ -92,22 +92,22 @@ def test_an_unfinished_set_is_visibly_so(tiny_generator: Path, tmp_path: Path, m
         load_dataset(str(tmp_path / "set"))
     monkeypatch.undo()
     other = Path(shutil.copytree(tmp_path / "set", tmp_path / "other"))
-    assert generate("unet", str(tiny_generator), tmp_path / "set", **ARGUMENTS).made == 22
+    assert generate("diffusers", str(tiny_generator), tmp_path / "set", **ARGUMENTS).made == 22
     (other / "data/train-000000.tar").unlink()
-    assert generate("unet", str(tiny_generator), other, **ARGUMENTS).made == 30
+    assert generate("diffusers", str(tiny_generator), other, **ARGUMENTS).made == 30
     assert snapshot(other) == snapshot(tmp_path / "set")
 
 
 def test_run_again_when_complete_it_does_nothing(tiny_generator: Path, copy: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
-    assert generate("unet", str(tiny_generator), copy, **ARGUMENTS).made == 0
+    assert generate("diffusers", str(tiny_generator), copy, **ARGUMENTS).made == 0
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
 def test_with_another_recipe_it_refuses_and_names_the_fields(tiny_generator: Path, copy: Path) -> None:
     before = snapshot(copy)
     with pytest.raises(SettingsMismatchError, match=r"per_class: 5 there, 6 asked; seed: 0 there, 1 asked"):
-        generate("unet", str(tiny_generator), copy, **{**ARGUMENTS, "per_class": 6}, seed=1)
+        generate("diffusers", str(tiny_generator), copy, **{**ARGUMENTS, "per_class": 6}, seed=1)
     assert snapshot(copy) == before
 
 
@@ -115,7 +115,7 @@ def test_a_deleted_card_or_preview_is_made_again(tiny_generator: Path, copy: Pat
     before = snapshot(copy)
     for name in ("README.md", "preview.png"):
         (copy / name).unlink()
-        generate("unet", str(tiny_generator), copy, **ARGUMENTS)
+        generate("diffusers", str(tiny_generator), copy, **ARGUMENTS)
         assert snapshot(copy) == before
 
 
@@ -124,11 +124,11 @@ def test_begun_without_a_finished_shard_it_can_be_begun_anew(tiny_generator: Pat
     weights = Path(shutil.copytree(tiny_generator, tmp_path / "weights"))
     config = weights / "unet/config.json"
     whole = config.read_text()
-    config.write_text(whole.replace('"num_class_embeds": 7', '"num_class_embeds": 9'))
-    with pytest.raises(InputError, match="no sound class-conditional U-Net"):
-        generate("unet", str(weights), tmp_path / "set", **ARGUMENTS)
+    config.write_text(whole.replace('"layers_per_block": 1', '"layers_per_block": 2'))
+    with pytest.raises(InputError, match="weights and config do not fit"):
+        generate("diffusers", str(weights), tmp_path / "set", **ARGUMENTS)
     config.write_text(whole)
-    assert generate("unet", str(weights), tmp_path / "set", **ARGUMENTS).made == 30
+    assert generate("diffusers", str(weights), tmp_path / "set", **ARGUMENTS).made == 30
 
 
 def test_truncated_weights_are_refused_before_a_folder_is_made(tiny_generator: Path, tmp_path: Path) -> None:
@@ -136,10 +136,10 @@ def test_truncated_weights_are_refused_before_a_folder_is_made(tiny_generator: P
     tensors = weights / "unet/diffusion_pytorch_model.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-100])
     with pytest.raises(InputError, match="no sound weights"):
-        generate("unet", str(weights), tmp_path / "set", **ARGUMENTS)
+        generate("diffusers", str(weights), tmp_path / "set", **ARGUMENTS)
     tensors.unlink()
     with pytest.raises(InputError, match="no safetensors file"):
-        generate("unet", str(weights), tmp_path / "set", **ARGUMENTS)
+        generate("diffusers", str(weights), tmp_path / "set", **ARGUMENTS)
     assert not (tmp_path / "set").exists()
 
 
@@ -148,7 +148,7 @@ def test_a_deleted_shard_is_made_again(tiny_generator: Path, copy: Path) -> None
     (copy / "data/train-000002.tar").unlink()
     with pytest.raises(CorruptSetError, match="is missing"):
         open_set(copy).read()
-    assert generate("unet", str(tiny_generator), copy, **ARGUMENTS).made == 8
+    assert generate("diffusers", str(tiny_generator), copy, **ARGUMENTS).made == 8
     assert snapshot(copy) == before
 
 
@@ -158,7 +158,7 @@ def test_a_changed_shard_is_refused_not_overwritten(tiny_generator: Path, copy: 
     path.write_bytes(damage(path.read_bytes()))
     before = snapshot(copy)
     with pytest.raises(CorruptSetError, match=r"train-000001\.tar was changed"):
-        generate("unet", str(tiny_generator), copy, **ARGUMENTS)
+        generate("diffusers", str(tiny_generator), copy, **ARGUMENTS)
     with pytest.raises(CorruptSetError, match=r"train-000001\.tar was changed"):
         open_set(copy).read()
     assert snapshot(copy) == before
@@ -169,7 +169,7 @@ def test_a_shard_that_is_not_in_the_manifest_is_refused(tiny_generator: Path, co
     with pytest.raises(CorruptSetError, match=r"train-000009\.tar is not part of the set"):
         open_set(copy)
     with pytest.raises(CorruptSetError, match=r"train-000009\.tar is not part of the set"):
-        generate("unet", str(tiny_generator), copy, **ARGUMENTS)
+        generate("diffusers", str(tiny_generator), copy, **ARGUMENTS)
 
 
 def test_swapped_shards_are_found(copy: Path) -> None:
@@ -185,28 +185,20 @@ def test_noise_and_labels_do_not_depend_on_how_the_work_is_cut(
     tiny_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Made all at once, in batches or one by one, each sample starts from the same noise and the same label."""
-    from sio_data.fitting import pipeline
-
     drawn: list[tuple[bytes, int]] = []
-    real_noise, real_predict = pipeline.randn_tensor, pipeline.ClassConditionalPipeline._predict
-    batch: list[torch.Tensor] = []
+    real_predict = denoising.predict
 
-    def noise(*arguments: object, **options: object) -> torch.Tensor:
-        batch[:] = [real_noise(*arguments, **options)]
-        return batch[0]
+    def predict(network: object, images: torch.Tensor, timestep: object, labels: torch.Tensor, *rest: object) -> object:
+        drawn.extend((one.numpy().tobytes(), int(label)) for one, label in zip(images, labels, strict=True))
+        return real_predict(network, images, timestep, labels, *rest)
 
-    def predict(self: object, images: object, timestep: object, labels: torch.Tensor, guidance: float) -> torch.Tensor:
-        drawn.extend((one.numpy().tobytes(), int(label)) for one, label in zip(batch[0], labels, strict=True))
-        return real_predict(self, images, timestep, labels, guidance)
-
-    monkeypatch.setattr(pipeline, "randn_tensor", noise)
-    monkeypatch.setattr(pipeline.ClassConditionalPipeline, "_predict", predict)
+    monkeypatch.setattr(denoising, "predict", predict)
     results = []
     for name, cut in {"once": (30, 30), "batches": (8, 3), "singles": (7, 1)}.items():
         drawn.clear()
         torch.manual_seed(len(name))
         generate(
-            "unet", str(tiny_generator), tmp_path / name,
+            "diffusers", str(tiny_generator), tmp_path / name,
             per_class=5, sampling={"steps": "1"}, shard_size=cut[0], batch_size=cut[1],
         )  # fmt: skip
         results.append(list(drawn))
@@ -218,17 +210,17 @@ def test_noise_and_labels_do_not_depend_on_how_the_work_is_cut(
 
 def test_labels_reach_the_generator_by_name(tiny_generator: Path, tmp_path: Path) -> None:
     """A set whose class map is in another order holds the same picture for the same class and seed."""
-    done = generate("unet", str(tiny_generator), tmp_path / "set", classes=["five", "zero"], **ARGUMENTS)
+    done = generate("diffusers", str(tiny_generator), tmp_path / "set", classes=["five", "zero"], **ARGUMENTS)
     images = done.set.read()
     assert images.class_names == ("five", "zero")
-    backend = open_generator("unet", str(tiny_generator), sampling={"steps": "1"})
+    backend = open_generator("diffusers", str(tiny_generator), sampling={"steps": "1"})
     seeds = Plan(done.set.manifest.recipe)[0].seeds[:4].tolist()
     assert torch.equal(backend.sample(torch.tensor([5, 0, 5, 0]), seeds), images.images[:4])
 
 
 @pytest.mark.parametrize("image_format", ["webp", "jpg"])
 def test_other_formats(tiny_generator: Path, tmp_path: Path, tiny_set: Path, image_format: str) -> None:
-    done = generate("unet", str(tiny_generator), tmp_path / "set", image_format=image_format, **ARGUMENTS)
+    done = generate("diffusers", str(tiny_generator), tmp_path / "set", image_format=image_format, **ARGUMENTS)
     difference = done.set.read().images.int() - open_set(tiny_set).read().images.int()
     assert difference.abs().float().mean() < (5 if image_format == "jpg" else 1e-9)
 
@@ -244,7 +236,7 @@ def test_preview_shows_the_samples(tiny_set: Path) -> None:
 def test_preview_shows_every_class_however_small_the_shards(
     tiny_generator: Path, tmp_path: Path, tiny_set: Path
 ) -> None:
-    generate("unet", str(tiny_generator), tmp_path / "set", **{**ARGUMENTS, "shard_size": 1, "batch_size": 4})
+    generate("diffusers", str(tiny_generator), tmp_path / "set", **{**ARGUMENTS, "shard_size": 1, "batch_size": 4})
     sizes = [np.asarray(Image.open(folder / "preview.png")).shape for folder in (tmp_path / "set", tiny_set)]
     assert sizes[0] == sizes[1]
 
@@ -255,7 +247,7 @@ def test_bad_input_is_refused_before_a_folder_is_made(tiny_generator: Path, tmp_
         ({"per_class": 0}, InputError, "per_class"),
         ({"classes": ["zero", "sixx"]}, UnknownNameError, "Did you mean 'five'|unknown class 'sixx'"),
         ({"classes": ["zero", "zero"]}, InputError, "class names"),
-        ({"image_size": 32}, InputError, "makes images of 8 pixels, not 32"),
+        ({"image_size": 32}, InputError, "draws images of 8 pixels and can make them smaller, not 32"),
         ({"sampling": {"stepz": "1"}}, UnknownNameError, "Did you mean 'steps'"),
         ({"sampling": {"steps": "many"}}, InputError, "not a whole number"),
         ({"sampling": {"steps": "0"}}, InputError, "not a whole number from 1 to 1000"),
@@ -263,14 +255,14 @@ def test_bad_input_is_refused_before_a_folder_is_made(tiny_generator: Path, tmp_
         ({"device": "abacus"}, InputError, "abacus"),
     ):
         with pytest.raises(error, match=message):
-            generate("unet", str(tiny_generator), out, **{**ARGUMENTS, **change})
+            generate("diffusers", str(tiny_generator), out, **{**ARGUMENTS, **change})
         assert not out.exists()
-    with pytest.raises(UnknownNameError, match="unknown generator 'unett'"):
-        generate("unett", str(tiny_generator), out, **ARGUMENTS)
+    with pytest.raises(UnknownNameError, match="unknown generator 'difusers'"):
+        generate("difusers", str(tiny_generator), out, **ARGUMENTS)
     with pytest.raises(InputError, match="no such folder"):
-        generate("unet", str(tmp_path / "nothing"), out, **ARGUMENTS)
+        generate("diffusers", str(tmp_path / "nothing"), out, **ARGUMENTS)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").touch()
     with pytest.raises(FolderInUseError, match=r"thesis\.tex"):
-        generate("unet", str(tiny_generator), tmp_path / "full", **ARGUMENTS)
+        generate("diffusers", str(tiny_generator), tmp_path / "full", **ARGUMENTS)
     assert [path.name for path in tmp_path.iterdir()] == ["full"]

@@ -35,7 +35,7 @@ def test_another_set_of_the_same_folder_name_is_not_served_from_the_cache(
 ) -> None:
     load_dataset(str(tiny_set), split="train")
     other = tmp_path / tiny_set.name
-    generate("unet", str(tiny_generator), other, per_class=5, seed=9, shard_size=8, sampling={"steps": "1"})
+    generate("diffusers", str(tiny_generator), other, per_class=5, seed=9, shard_size=8, sampling={"steps": "1"})
     first = np.asarray(load_dataset(str(other), split="train")[0]["png"])
     assert np.array_equal(first, open_set(other).read().images[0].permute(1, 2, 0).numpy())
 
@@ -63,7 +63,7 @@ def test_card_names_licence_provenance_and_size(tiny_set: Path) -> None:
     assert metadata["dataset_info"]["splits"][0]["num_examples"] == 30
     for text in (
         "2303.14531",
-        "| steps = 1, guidance = 1.0 |",
+        "| steps = 1, guidance = 1.0, scheduler = DDIMScheduler, dtype = float32, compile = no |",
         open_set(tiny_set).manifest.recipe.hash,
         "load_dataset",
     ):
@@ -114,7 +114,7 @@ def test_names_that_would_break_the_card_do_not(tiny_generator: Path, tmp_path: 
     index["id2label"] = {str(label): name for label, name in enumerate(hostile)}
     (weights / "model_index.json").write_text(json.dumps(index))
     out = tmp_path / "set"
-    generate("unet", str(weights), out, per_class=1, sampling={"steps": "1"})
+    generate("diffusers", str(weights), out, per_class=1, sampling={"steps": "1"})
     assert load_dataset(str(out), split="train").features["cls"].names == hostile
     card = (out / "README.md").read_text()
     body = card.split("---\n", 2)[2] if card.count("---\n") == 2 else card[card.rindex("---\n") :]

@@ -57,8 +57,8 @@ def fit(
     """Train a small class-conditional diffusion model on the training split of a source.
 
     The result is a diffusers folder (`unet/`, `scheduler/`, `model_index.json` with the class map) with a card and a
-    picture of samples; `generate --generator unet` reads it. Interrupted and called again, it goes on from the last
-    saved step and ends in the same weights.
+    picture of samples; `generate --generator diffusers` reads it. Interrupted and called again, it goes on from the
+    last saved step and ends in the same weights.
 
     Args:
         source: Labelled images; see `sio_data.sources`.

@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
-from diffusers.utils.torch_utils import randn_tensor
+from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
 
 from sio_data.backend import to_uint8
+from sio_data.denoising import DEFAULT_GUIDANCE, DEFAULT_STEPS, denoise
 from sio_data.errors import InputError
 from sio_data.files import read_json
-
-DEFAULT_STEPS = 20
-DEFAULT_GUIDANCE = 1.0
+from sio_data.safe_loading import load_network, load_part
 
 
 class ClassConditionalPipeline(DiffusionPipeline):
@@ -24,11 +22,11 @@ class ClassConditionalPipeline(DiffusionPipeline):
 
     Args:
         unet: A `UNet2DModel` with class embeddings.
-        scheduler: A `DDIMScheduler` (Song et al. 2021, arXiv 2010.02502).
+        scheduler: A scheduler of diffusers; `fit` gives a `DDIMScheduler` (Song et al. 2021, arXiv 2010.02502).
         id2label: Class names by index, as text. (It has a default because diffusers takes what has none for a module.)
     """
 
-    def __init__(self, unet: UNet2DModel, scheduler: DDIMScheduler, id2label: dict[str, str] | None = None) -> None:
+    def __init__(self, unet: UNet2DModel, scheduler: SchedulerMixin, id2label: dict[str, str] | None = None) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
         self.register_to_config(id2label=id2label or {})
@@ -39,7 +37,6 @@ class ClassConditionalPipeline(DiffusionPipeline):
         names: dict[str, str] = self.config.id2label
         return tuple(names[str(label)] for label in range(len(names)))
 
-    @torch.no_grad()
     def denoise(
         self,
         class_labels: Sequence[int] | torch.Tensor,
@@ -47,7 +44,7 @@ class ClassConditionalPipeline(DiffusionPipeline):
         num_inference_steps: int = DEFAULT_STEPS,
         guidance_scale: float = DEFAULT_GUIDANCE,
     ) -> torch.Tensor:
-        """Sample with DDIM (eta 0): all randomness is the first noise.
+        """Sample with the pipeline's scheduler; all noise of an image comes from its generator.
 
         Args:
             class_labels: B indices into `class_names`.
@@ -58,26 +55,16 @@ class ClassConditionalPipeline(DiffusionPipeline):
         Returns:
             float32 [B, 3, H, W] in [-1, 1], on the pipeline's device.
         """
-        size = self.unet.config.sample_size
-        labels = torch.as_tensor(class_labels, device=self.device)
-        shape = (len(labels), self.unet.config.in_channels, size, size)
-        images = randn_tensor(shape, generator=list(generator), device=self.device, dtype=self.unet.dtype)
-        self.scheduler.set_timesteps(num_inference_steps, device=self.device)
-        for timestep in self.scheduler.timesteps:
-            prediction = self._predict(images, timestep, labels, guidance_scale)
-            images = self.scheduler.step(prediction, timestep, images).prev_sample
-        result: torch.Tensor = images.float().clamp(-1, 1)
-        return result
-
-    def _predict(
-        self, images: torch.Tensor, timestep: torch.Tensor, labels: torch.Tensor, guidance_scale: float
-    ) -> torch.Tensor:
-        prediction: torch.Tensor = self.unet(images, timestep, class_labels=labels).sample
-        if guidance_scale != 1:
-            none = torch.full_like(labels, self.unet.config.num_class_embeds - 1)
-            without: torch.Tensor = self.unet(images, timestep, class_labels=none).sample
-            prediction = without + guidance_scale * (prediction - without)
-        return prediction
+        images = denoise(
+            self.unet,
+            self.scheduler,
+            torch.as_tensor(class_labels, device=self.device),
+            generator,
+            steps=num_inference_steps,
+            guidance=guidance_scale,
+            null_class=self.unet.config.num_class_embeds - 1,
+        )
+        return images.clamp(-1, 1)
 
     def __call__(
         self,
@@ -122,19 +109,14 @@ def load_pipeline(folder: str | Path, device: torch.device | str = "cpu") -> Cla
     """
     folder = Path(folder)
     id2label = read_class_map(folder)
-    try:
-        unet = UNet2DModel.from_pretrained(
-            folder, subfolder="unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-        )
-        scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{folder} holds no sound class-conditional U-Net: {error}") from error
+    unet = load_network(UNet2DModel, folder / "unet")
+    scheduler = load_part(DDIMScheduler, folder / "scheduler")
     if unet.config.num_class_embeds != len(id2label) + 1:
         raise InputError(
             f"{folder}: the U-Net has {unet.config.num_class_embeds} class embeddings, "
             f"its class map of {len(id2label)} classes needs {len(id2label) + 1}."
         )
-    pipeline = ClassConditionalPipeline(unet.eval(), scheduler, id2label)
+    pipeline = ClassConditionalPipeline(unet, scheduler, id2label)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -96,7 +96,7 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
 
 def test_the_whole_job(tiny_generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--epochs", "1", "--seeds", "0,1"]
-    synthetic = ["--generator", "unet", "--weights", tiny_generator, "--per-class", 5, "--sampling", "steps=1"]
+    synthetic = ["--generator", "diffusers", "--weights", tiny_generator, "--per-class", 5, "--sampling", "steps=1"]
     for words in (
         ["generate", *synthetic, "--out", tmp_path / "synthetic"],
         ["train", "--real", "digits", "--out", tmp_path / "baseline", *small],
@@ -152,7 +152,7 @@ def place(tiny_generator: Path, tiny_set: Path, tiny_runs: tuple[Path, Path], tm
     return tmp_path
 
 
-GENERATE = ["generate", "--generator", "unet", "--weights", "{generator}", "--per-class", "5", "--out", "{new}"]
+GENERATE = ["generate", "--generator", "diffusers", "--weights", "{generator}", "--per-class", "5", "--out", "{new}"]
 TRAIN = ["train", "--real", "digits", "--synthetic", "{set}", "--out", "{new}"]
 EVALUATE = ["evaluate", "{baseline}", "--id", "digits", *OOD, "--out", "{new}"]
 
@@ -172,13 +172,13 @@ def replaced(words: list[str], option: str, value: str) -> list[str]:
         (["fit", "digits", "--out", "{thesis}"], "holds something else (thesis.tex)"),
         (["fit", "digits", "--out", "{new}", "--channels", "a,b"], "not a list of whole numbers"),
         (["fit", "digits", "--out", "{new}", "--steps", "x"], "unable to parse string as an integer"),
-        (replaced(GENERATE, "--generator", "unett"), "unknown generator 'unett'. Did you mean 'unet'?"),
+        (replaced(GENERATE, "--generator", "difusers"), "unknown generator 'difusers'. Did you mean 'diffusers'?"),
         (replaced(GENERATE, "--weights", "{thesis}"), "no generator folder"),
         (replaced(GENERATE, "--per-class", "0"), "per_class must be at least 1"),
         (replaced(GENERATE, "--out", "{thesis}"), "holds something else (thesis.tex)"),
         (replaced(GENERATE, "--out", "{set}"), "was begun with other settings"),
         (replaced(GENERATE, "--out", "{thesis}/thesis.tex"), "is a file"),
-        ([*GENERATE, "--image-size", "32"], "makes images of 8 pixels, not 32"),
+        ([*GENERATE, "--image-size", "32"], "draws images of 8 pixels and can make them smaller, not 32"),
         ([*GENERATE, "--class", "fife"], "unknown class 'fife'. Did you mean 'five'?"),
         ([*GENERATE, "--sampling", "steps"], "not of the form KEY=VALUE"),
         ([*GENERATE, "--device", "abacus"], "device 'abacus'"),

@@ -131,14 +131,14 @@ def test_report_walks_back_to_the_commands_of_every_step(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_generator, "generator")
-    generate("unet", "generator", "synthetic", per_class=2, sampling={"steps": "1"}, classes=["one", "two"])
+    generate("diffusers", "generator", "synthetic", per_class=2, sampling={"steps": "1"}, classes=["one", "two"])
     train("digits", "sio", synthetic="synthetic", epochs=1, seeds=[4])
     done = evaluate(["sio"], "report", id="digits", ood=OOD, detectors=["msp"])
     text = " ".join(Page(done.report.read_text()).words)
     fitted = json.loads(Path("generator/training.json").read_text())["command"]
     lines = [
         fitted,
-        "sio-data generate --generator unet --weights generator --per-class 2 --class one --class two "
+        "sio-data generate --generator diffusers --weights generator --per-class 2 --class one --class two "
         "--sampling steps=1 --out synthetic",
         "sio-data train --real digits --synthetic synthetic --alpha 0.8 --out sio --seeds 4 --epochs 1",
         "sio-data evaluate sio --id digits --ood near:unknown-digits=digits-unknown --ood far:textures=textures "
@@ -212,7 +212,7 @@ def damage_manifest(generator: Path) -> None:
 
 def make_another_set(generator: Path) -> None:
     shutil.rmtree("synthetic")
-    generate("unet", str(generator), "synthetic", per_class=3, sampling={"steps": "1"})
+    generate("diffusers", str(generator), "synthetic", per_class=3, sampling={"steps": "1"})
 
 
 @pytest.mark.parametrize("change", [damage_manifest, make_another_set])
@@ -220,7 +220,7 @@ def test_only_the_very_set_that_was_trained_on_is_shown(
     tiny_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    generate("unet", str(tiny_generator), "synthetic", per_class=2, sampling={"steps": "1"})
+    generate("diffusers", str(tiny_generator), "synthetic", per_class=2, sampling={"steps": "1"})
     train("digits", "sio", synthetic="synthetic", epochs=1, seeds=[0])
     change(tiny_generator)
     page = Page(evaluate(["sio"], "report", id="digits", ood=OOD, detectors=["msp"]).report.read_text())

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sio_data.backend import to_uint8
+from sio_data.denoising import predict
 from sio_data.errors import InputError
 from sio_data.fitting.pipeline import ClassConditionalPipeline, load_pipeline
 
@@ -56,9 +57,11 @@ def test_guidance_moves_away_from_no_class(tiny_generator: Path) -> None:
     with torch.no_grad():
         with_class = pipeline.unet(images, timestep, class_labels=labels).sample
         without = pipeline.unet(images, timestep, class_labels=torch.tensor([6])).sample
-        assert torch.equal(pipeline._predict(images, timestep, labels, 1.0), with_class)
-        assert torch.allclose(pipeline._predict(images, timestep, labels, 3.0), without + 3 * (with_class - without))
-        assert torch.allclose(pipeline._predict(images, timestep, labels, 0.0), without)
+        assert torch.equal(predict(pipeline.unet, images, timestep, labels, 1.0, 6), with_class)
+        assert torch.allclose(
+            predict(pipeline.unet, images, timestep, labels, 3.0, 6), without + 3 * (with_class - without)
+        )
+        assert torch.allclose(predict(pipeline.unet, images, timestep, labels, 0.0, 6), without)
 
 
 def test_pixels_are_rounded() -> None:
@@ -89,8 +92,8 @@ def test_missing_damaged_or_pickled_weights_are_refused(copy: Path) -> None:
     weights = copy / "unet/diffusion_pytorch_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:100])
-    with pytest.raises(InputError, match="no sound class-conditional U-Net"):
+    with pytest.raises(InputError, match="no sound weights"):
         load_pipeline(copy)
     weights.rename(copy / "unet/diffusion_pytorch_model.bin")
-    with pytest.raises(InputError, match="no sound class-conditional U-Net"):
+    with pytest.raises(InputError, match="no sound weights"):
         load_pipeline(copy)
