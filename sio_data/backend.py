@@ -14,6 +14,8 @@ from sio_data.errors import InputError, UnknownNameError
 from sio_data.files import sha256_file, sha256_json
 from sio_data.recipe import Option
 
+_SAFETENSORS = ".safetensors"
+
 
 @dataclass(frozen=True)
 class Number:
@@ -207,7 +209,7 @@ def find_folder(weights: str, patterns: Sequence[str]) -> tuple[Path, str]:
     Args:
         weights: What the user named.
         patterns: The files that decide the images, like `*.json` or `unet/*.safetensors`; only these are fetched,
-            and the card.
+            and the card. Where there are no safetensors, `.bin` files of those names are taken instead.
 
     Returns:
         The folder, and the revision: a hash of local files, or the commit on the Hub.
@@ -217,11 +219,28 @@ def find_folder(weights: str, patterns: Sequence[str]) -> tuple[Path, str]:
     """
     folder = Path(weights)
     if folder.is_dir():
-        return folder, hash_files(folder, [path for pattern in patterns for path in folder.glob(pattern)])
+        return folder, hash_files(folder, _matches(folder, patterns))
     name, _, revision = weights.partition("@")
     if folder.is_absolute() or name.count("/") != 1 or name.startswith(("./", "../", "~")):
         raise InputError(f"weights {weights!r}: no such folder.")
     return _fetch(name, revision or None, patterns)
+
+
+def _matches(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    found = [path for pattern in patterns for path in folder.glob(pattern)]
+    return found + [path for pattern in _old_weights(folder, patterns) for path in folder.glob(pattern)]
+
+
+def _old_weights(folder: Path, patterns: Sequence[str]) -> list[str]:
+    """Give patterns of the `.bin` weights of networks that have no safetensors."""
+    stems = {Path(pattern).stem for pattern in patterns if pattern.endswith(_SAFETENSORS)}
+    places = [path.parent for path in [*folder.glob("config.json"), *folder.glob("*/config.json")]]
+    return sorted(
+        f"{place.relative_to(folder) / stem}.bin"
+        for place in places
+        if not any(place.glob(f"*{_SAFETENSORS}"))
+        for stem in stems
+    )
 
 
 def _fetch(name: str, revision: str | None, patterns: Sequence[str]) -> tuple[Path, str]:
@@ -230,6 +249,8 @@ def _fetch(name: str, revision: str | None, patterns: Sequence[str]) -> tuple[Pa
 
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*patterns, "README.md"]))
+        if old := _old_weights(folder, patterns):
+            snapshot_download(name, revision=folder.name, allow_patterns=old)
     except HFValidationError as error:
         raise InputError(f"weights {name!r}: no such folder, and no name on the Hub.") from error
     except LocalEntryNotFoundError as error:

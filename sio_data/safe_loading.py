@@ -7,6 +7,7 @@ in part. Here the parts are loaded one by one, of classes that we know, and ever
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -50,15 +51,20 @@ _LOADING_ERRORS = (
     KeyError,
     AttributeError,
     SafetensorError,
+    UnpicklingError,
     StrictDataclassError,
 )
 
 
-def check_weights(folder: Path) -> None:
+def check_weights(folder: Path) -> bool:
     """Read the headers of a network's weights, which say whether the files are whole, and the index of its pieces.
 
+    Returns:
+        Whether they are safetensors. Older models have `.bin` files, which torch reads without running what is in
+        them (`weights_only`).
+
     Raises:
-        InputError: There are no safetensors, one is damaged, or the index names something else.
+        InputError: There are no weights, one is damaged, or the index names something else.
     """
     files = sorted(folder.glob("*.safetensors"))
     try:
@@ -67,20 +73,19 @@ def check_weights(folder: Path) -> None:
                 pass
     except (SafetensorError, OSError) as error:
         raise InputError(f"{folder} holds no sound weights: {error}") from error
-    if not files:
-        raise InputError(
-            f"{folder} holds no sound weights: there is no safetensors file. Pickled weights are never read."
-        )
+    if not files and not any(folder.glob("*.bin")):
+        raise InputError(f"{folder} holds no sound weights: there is no safetensors file, nor a .bin file.")
     for index in folder.glob("*.safetensors.index.json"):
         pieces = read_json(index).get("weight_map")
         if not isinstance(pieces, dict) or not all(
             isinstance(name, str) and re.fullmatch(r"[\w.-]+\.safetensors", name) for name in pieces.values()
         ):
             raise InputError(f"{index} names pieces that are no safetensors files of its folder.")
+    return bool(files)
 
 
 def load_network(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """Load a network of diffusers or transformers from safetensors, in evaluation mode.
+    """Load a network of diffusers or transformers, in evaluation mode.
 
     Args:
         kind: Its class.
@@ -93,13 +98,13 @@ def load_network(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) ->
     Raises:
         InputError: The config or the weights are damaged, or they do not fit together wholly.
     """
-    check_weights(folder)
+    are_safetensors = check_weights(folder)
     _check_configs(folder)
     extra = {"low_cpu_mem_usage": False} if kind.__module__.startswith("diffusers.models") else {}
     try:
         network, report = kind.from_pretrained(
             str(folder),
-            use_safetensors=True,
+            use_safetensors=are_safetensors,
             local_files_only=True,
             output_loading_info=True,
             torch_dtype=dtype,

@@ -42,13 +42,13 @@ def test_the_rank_is_read_from_the_environment(environment: dict[str, str], rank
     ],
 )
 def test_senseless_ranks_are_refused(environment: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="rank|launcher"):
+    with pytest.raises(InputError, match=r"rank|launcher"):
         read_rank(environment)
 
 
 def test_shares_are_disjoint_and_whole() -> None:
     shares = [Rank(index, 3).share(range(10)) for index in range(3)]
-    assert sorted(sum(map(list, shares), [])) == list(range(10))
+    assert sorted(index for share in shares for index in share) == list(range(10))
 
 
 def test_two_ranks_of_torchrun_make_the_same_bytes(tiny_generator: Path, tiny_set: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -235,7 +236,7 @@ def test_every_part_counts_for_the_revision(tiny_dit: Path, copies: Callable[[st
     assert open_generator("diffusers", str(copy)).revision != open_generator("diffusers", str(tiny_dit)).revision
 
 
-def test_a_name_on_the_hub_fetches_no_pickle(tiny_dit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_on_the_hub_fetches_what_it_needs(tiny_dit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def fetch(name: str, revision: str | None, allow_patterns: list[str]) -> str:
@@ -246,6 +247,26 @@ def test_a_name_on_the_hub_fetches_no_pickle(tiny_dit: Path, monkeypatch: pytest
     assert open_generator("diffusers", "facebook/DiT-XL-2-256").class_names == NAMES
     assert all(pattern.endswith((".json", ".safetensors", ".md")) for pattern in asked)
     assert TRANSFORMER in asked
+
+
+def test_old_weights_are_fetched_where_there_are_no_others(
+    copies: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copies("dit")
+    state = load_file(folder / VAE)
+    (folder / VAE).unlink()
+    asked: list[list[str]] = []
+
+    def fetch(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        if len(asked) == 2:
+            torch.save(state, (folder / VAE).with_suffix(".bin"))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    open_generator("diffusers", "facebook/DiT-XL-2-256")
+    assert [name for name in asked[1] if "pytorch_model.bin" in name] == [VAE.replace(".safetensors", ".bin")]
+    assert all(name.startswith("vae/") for name in asked[1])
 
 
 def test_the_hub_out_of_reach_is_an_error() -> None:
@@ -379,17 +400,42 @@ def test_a_damaged_config_is_refused(
     ("family", "file"),
     [("fit", UNET), ("dit", TRANSFORMER), ("dit", VAE), ("consistency", UNET)],
 )
-def test_missing_truncated_or_pickled_weights_are_refused(
-    copies: Callable[[str], Path], family: str, file: str
-) -> None:
+def test_missing_or_truncated_weights_are_refused(copies: Callable[[str], Path], family: str, file: str) -> None:
     weights = copies(family) / file
     folder = weights.parent.parent
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(InputError, match="no sound weights"):
         open_generator("diffusers", str(folder))
-    weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(InputError, match="no safetensors file"):
+    weights.unlink()
+    with pytest.raises(InputError, match=r"no safetensors file, nor a \.bin file"):
         open_generator("diffusers", str(folder))
+
+
+@pytest.mark.parametrize(("family", "file"), [("dit", TRANSFORMER), ("dit", VAE), ("fit", UNET)])
+def test_old_weights_are_read_and_count_for_the_revision(copies: Callable[[str], Path], family: str, file: str) -> None:
+    weights = copies(family) / file
+    folder = weights.parent.parent
+    expected, revision = draw(folder, [1], [2]), open_generator("diffusers", str(folder)).revision
+    state = load_file(weights)
+    weights.unlink()
+    torch.save(state, weights.with_suffix(".bin"))
+    assert torch.equal(draw(folder, [1], [2]), expected)
+    before = open_generator("diffusers", str(folder)).revision
+    torch.save({name: tensor + 1 for name, tensor in state.items()}, weights.with_suffix(".bin"))
+    assert len({revision, before, open_generator("diffusers", str(folder)).revision}) == 3
+
+
+def test_what_is_pickled_in_old_weights_is_not_run(copies: Callable[[str], Path], tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.system, (f"touch {tmp_path / 'harm'}",)
+
+    folder = copies("dit")
+    (folder / TRANSFORMER).unlink()
+    torch.save({"weight": Hostile()}, (folder / TRANSFORMER).with_suffix(".bin"))
+    with pytest.raises(InputError, match="no sound DiTTransformer2DModel"):
+        draw(folder, [0], [0])
+    assert not (tmp_path / "harm").exists()
 
 
 @pytest.mark.parametrize("change", [{"stranger": torch.zeros(1)}, {}])
