@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sio_data.errors import IncompleteError
-from sio_data.files import remove_leftovers, remove_tree, write_text
+from sio_data.files import make_folder, remove_leftovers, remove_tree, write_text
 from sio_data.manifest import Manifest, ShardRecord
 from sio_data.plan import Plan
 from sio_data.records import RECORDS, Records
@@ -30,7 +30,7 @@ def reopen(folder: Path, manifest: Manifest, finished: Sequence[ShardRecord]) ->
         finished: Of a complete set, the shards that are to be kept.
     """
     for name in ("data", RECORDS):
-        (folder / name).mkdir(exist_ok=True)
+        make_folder(folder / name)
     if manifest.complete:
         Records(folder).enter(finished)
         replace(manifest, complete=False, shards=()).write(folder)

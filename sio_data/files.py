@@ -14,6 +14,7 @@ from uuid import uuid4
 from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError
 
 _TEMPORARY = ".sio-data-tmp"
+_OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 
 
 def as_folder(place: str | Path) -> Path:
@@ -40,6 +41,12 @@ def as_folder(place: str | Path) -> Path:
 def is_url(place: str | Path) -> bool:
     """Tell whether a place is not on the local file system."""
     return "://" in str(place)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where folders are things of their own: a bucket is never made."""
+    if not is_url(folder) or folder.protocol not in _OBJECT_STORES:  # type: ignore[attr-defined]
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

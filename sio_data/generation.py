@@ -9,8 +9,8 @@ from sio_data.engines import local, ray_cluster
 from sio_data.engines.job import ShardJob
 from sio_data.engines.order import WorkOrder
 from sio_data.engines.ranks import Rank, is_torchrun, read_rank
-from sio_data.errors import InputError
-from sio_data.files import as_folder, check_output_folder, check_same_settings
+from sio_data.errors import FolderInUseError, InputError
+from sio_data.files import as_folder, check_output_folder, check_same_settings, make_folder
 from sio_data.manifest import MANIFEST, Manifest, Origin, ShardRecord
 from sio_data.plan import Plan
 from sio_data.progress import progress
@@ -150,8 +150,13 @@ def _begin(folder: Path, recipe: Recipe, origin: Origin) -> Manifest:
             check_same_settings(folder, manifest.recipe.to_json(), recipe.to_json())
             return manifest
     else:
-        check_output_folder(folder, is_ours=lambda entry: False)
-    folder.mkdir(parents=True, exist_ok=True)
+        try:
+            check_output_folder(folder, is_ours=lambda entry: False)
+        except FolderInUseError:
+            if not (folder / MANIFEST).is_file():
+                raise
+            return _begin(folder, recipe, origin)  # another run began it just now
+    make_folder(folder)
     manifest = Manifest(recipe, origin)
     manifest.write(folder)
     return manifest

@@ -7,9 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import metadata_load
-from yaml import YAMLError
-
 from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import read_json, sha256_file
 from sio_data.manifest import MANIFEST, Manifest, Origin, ShardRecord
@@ -18,6 +15,7 @@ from sio_data.recipe import Recipe
 
 _CARD = "README.md"
 _COPY = re.compile(r"```json\n(\{.*?\})\n```", re.DOTALL)
+_DIGEST = re.compile(r"^ +description: sha256:([0-9a-f]{64})$", re.MULTILINE)
 _SHA256 = re.compile(r'"recipe":"([0-9a-f]{64})"')
 
 
@@ -97,10 +95,10 @@ def _stated(stated: dict[str, Any], recipe: Recipe) -> tuple[ShardRecord, ...]:
 def card_digest(folder: Path) -> str | None:
     """Read the data's digest from a card's metadata; None if it names none."""
     try:
-        metadata = metadata_load(folder / _CARD) or {}
-        return str(metadata["configs"][0]["description"]).removeprefix("sha256:")
-    except (OSError, ValueError, KeyError, IndexError, TypeError, YAMLError):
+        found = _DIGEST.search((folder / _CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
+    return found[1] if found else None
 
 
 def _hash_in_shards(folder: Path) -> str | None:

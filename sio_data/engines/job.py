@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -79,11 +79,13 @@ class ShardJob:
 
     def _make_claimed(self, index: int, mine: Claim, drawer: Drawer, writer: "_Writer", advance: Advance) -> None:
         shard = self.plan[index]
-        if self.records.find(shard.path) or Manifest.read(self.folder).complete:
-            mine.release()
-            advance(len(shard), "")
-            return
-        writer.begin(index, mine)
+        with ExitStack() as held:
+            held.enter_context(mine)
+            if self.records.find(shard.path) or Manifest.read(self.folder).complete:
+                advance(len(shard), "")
+                return
+            writer.begin(index, mine)
+            held.pop_all()  # from here on the writer's thread releases it
         for batch in drawer.draw(shard):
             writer.put(batch)
             advance(len(batch.seeds), "")

@@ -1,0 +1,116 @@
+"""Sets behind a URL, on a real S3 server on this machine."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from sio_data import generate, open_set, repair, verify
+from sio_data.engines.drawing import Drawer
+from sio_data.errors import CorruptSetError, FolderInUseError, IncompleteError, InputError
+from sio_data.files import as_folder
+from sio_data.plan import ShardPlan
+from sio_data.shards import Batch
+from tests.conftest import Snapshot, snapshot
+from tests.test_generation import ARGUMENTS, BACKEND
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def url(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """The URL of a folder that is not there yet, in a bucket of its own."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket-{abs(hash(request.node.name))}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/sets/digits"
+
+
+def stored(url: str) -> Snapshot:
+    folder = as_folder(url)
+    return {
+        path.path.removeprefix(folder.path + "/"): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def test_the_set_is_the_same_as_a_local_one(tiny_generator: Path, tiny_set: Path, url: str) -> None:
+    done = generate(BACKEND, str(tiny_generator), url, **ARGUMENTS)
+    assert done.made == 30
+    assert stored(url) == snapshot(tiny_set)
+    assert generate(BACKEND, str(tiny_generator), url, **ARGUMENTS).made == 0
+    assert open_set(url).read().labels.tolist() == open_set(tiny_set).read().labels.tolist()
+    assert not verify(url).faults
+
+
+def test_interrupted_it_goes_on_where_it_was(
+    tiny_generator: Path, tiny_set: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = Drawer.draw
+
+    def stop_in_third(self: Drawer, shard: ShardPlan) -> Iterator[Batch]:
+        yield from itertools.islice(draw(self, shard), 1 if shard.index == 2 else None)
+        if shard.index == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Drawer, "draw", stop_in_third)
+    with pytest.raises(KeyboardInterrupt):
+        generate(BACKEND, str(tiny_generator), url, **ARGUMENTS)
+    monkeypatch.setattr(Drawer, "draw", draw)
+    assert sorted(name for name in stored(url) if name.endswith(".tar")) == [
+        "data/train-000000.tar",
+        "data/train-000001.tar",
+    ]
+    with pytest.raises(IncompleteError):
+        open_set(url)
+    assert generate(BACKEND, str(tiny_generator), url, **ARGUMENTS).made == 14
+    assert stored(url) == snapshot(tiny_set)
+
+
+def test_a_damaged_shard_is_found_and_repaired(tiny_generator: Path, tiny_set: Path, url: str) -> None:
+    generate(BACKEND, str(tiny_generator), url, **ARGUMENTS)
+    shard = as_folder(url) / "data/train-000001.tar"
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(CorruptSetError, match=r"train-000001\.tar was changed"):
+        generate(BACKEND, str(tiny_generator), url, **ARGUMENTS)
+    assert [fault.path for fault in verify(url).faults] == ["data/train-000001.tar"]
+    assert repair(url, weights=str(tiny_generator)).remade == ("data/train-000001.tar",)
+    assert stored(url) == snapshot(tiny_set)
+
+
+def test_two_workers_keep_to_their_shares(tiny_generator: Path, tiny_set: Path, url: str) -> None:
+    generate(BACKEND, str(tiny_generator), url, workers=2, **ARGUMENTS)
+    assert stored(url) == snapshot(tiny_set)
+
+
+def test_a_place_that_holds_something_else_is_refused(tiny_generator: Path, url: str) -> None:
+    (as_folder(url) / "thesis.tex").write_text("years of work")
+    with pytest.raises(FolderInUseError, match=r"thesis\.tex"):
+        generate(BACKEND, str(tiny_generator), url, **ARGUMENTS)
+    assert stored(url) == {"thesis.tex": b"years of work"}
+
+
+def test_a_url_that_nothing_can_reach_is_refused() -> None:
+    with pytest.raises(InputError, match="cannot be reached"):
+        open_set("nothing://bucket/set")
+
+
+def test_a_bucket_that_is_not_there_is_an_error_with_its_name(tiny_generator: Path, url: str) -> None:
+    with pytest.raises(OSError, match="bucket"):
+        generate(BACKEND, str(tiny_generator), "s3://no-such-bucket/set", **ARGUMENTS)
+    assert "no-such-bucket" not in str(boto3.client("s3").list_buckets())
