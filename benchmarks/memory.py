@@ -16,7 +16,9 @@ from pathlib import Path
 ROUNDS = 2
 SHARDS = (1, 20, 200)
 CLASSES, SHARD_SIZE, IMAGE_SIZE = 10, 50, 32
-MODEL = "import sys, pathlib, small_unet; small_unet.save_unet(pathlib.Path(sys.argv[1]), int(sys.argv[2]), (16,))"
+MODEL = (
+    "import sys, pathlib, small_unet; small_unet.save_unet(pathlib.Path(sys.argv[1]), int(sys.argv[2]), (16, 16, 16))"
+)
 
 
 def run(*words: object) -> float:

@@ -1,7 +1,7 @@
 """Kill `sio-data generate` with SIGKILL at random moments, run it again each time, and compare what comes out.
 
-Run by `make stress`; two arguments change the number of kills without and with `--workers 2`. Goal: each finished set is
-the same to the byte as one never interrupted, no sample lost or doubled, `verify` finds it sound, no worker is left.
+Run by `make stress`; two arguments change the number of kills without and with `--workers 2`. Goal: each finished set
+is the same to the byte as one never interrupted, no sample lost or doubled, `verify` finds it sound, no worker is left.
 
 The moments lie anywhere between the start of a run and the time that an uninterrupted one takes. An interpreter takes
 seconds to import torch, so this process does so once and forks a child for each run; it runs nothing in torch itself,
