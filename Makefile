@@ -22,8 +22,14 @@ test-all: $(VENV)/.dev  ## The same with the slow tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
 
-bench: $(VENV)/.run  ## Measure speed; tables and JSON
+bench: $(VENV)/.dev  ## Measure speed and memory; tables and JSON
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python benchmarks/shard_writer.py
+	$(BIN)/python benchmarks/memory.py
+
+stress: $(VENV)/.dev  ## Kill the generation of sets at 110 random moments; every resumed set must be the same
+	$(BIN)/python benchmarks/stress_kill.py
 
 format: $(VENV)/.dev  ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
@@ -42,4 +48,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(VENV)/.run $@
 
-.PHONY: help demo test test-all bench format clean
+.PHONY: help demo test test-all bench stress format clean
