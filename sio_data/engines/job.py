@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Full, Queue
+from typing import TypeAlias
 
 from sio_data.engines.claims import Claim, claim
 from sio_data.engines.drawing import Drawer
@@ -25,6 +26,9 @@ Advance = Callable[[int, str], None]
 
 class _GivenUp(Exception):  # noqa: N818  it ends the writer's thread and reaches nobody
     """The rest of a shard will not come."""
+
+
+_Batches: TypeAlias = "Queue[Batch | _GivenUp | None]"
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class ShardJob:
         for batch in drawer.draw(shard):
             writer.put(batch)
             advance(len(batch.seeds), "")
-        writer.end()
+        writer.put(None)
 
     def write(self, index: int, batches: Iterable[Batch]) -> None:
         """Write a shard, then enter its record.
@@ -117,16 +121,15 @@ class _Writer:
     def __init__(self, job: ShardJob) -> None:
         self._job = job
         self._thread = ThreadPoolExecutor(1, "shard-writer")
-        self._queue: Queue[Batch | None] = Queue(_BATCHES_AHEAD)
-        self._shards: list[Future[None]] = []
-        self._open = self._given_up = False
+        self._running: list[Future[None]] = []
+        self._open: _Batches | None = None
 
     def __enter__(self) -> "_Writer":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is not None:
-            self._give_up()
+        if self._open is not None:
+            self._give_up(self._open)
         self._thread.shutdown()
         if kind is None:
             self._raise_errors()
@@ -134,53 +137,43 @@ class _Writer:
     def begin(self, index: int, mine: Claim) -> None:
         """Open a shard; its claim is released when its record is entered."""
         self._raise_errors()
-        self._queue = Queue(_BATCHES_AHEAD)
-        self._open = True
-        queue = self._queue
+        batches = self._open = Queue(_BATCHES_AHEAD)
 
         def write() -> None:
             with mine:
-                self._job.write(index, self._batches(queue))
+                self._job.write(index, _receive(batches))
 
-        self._shards.append(self._thread.submit(write))
+        self._running.append(self._thread.submit(write))
 
     def put(self, batch: Batch | None) -> None:
-        """Hand over a batch; waits while the thread is too far behind."""
-        while True:
+        """Hand over a batch of the open shard, or None at its end; waits while the thread is too far behind."""
+        while self._open is not None:
             try:
-                return self._queue.put(batch, timeout=_SECONDS_BETWEEN_LOOKS)
+                self._open.put(batch, timeout=_SECONDS_BETWEEN_LOOKS)
             except Full:
                 self._raise_errors()
+            else:
+                break
+        if batch is None:
+            self._open = None
 
-    def end(self) -> None:
-        """Close the shard."""
-        self.put(None)
-        self._open = False
-
-    def _batches(self, queue: "Queue[Batch | None]") -> Iterator[Batch]:
-        while (batch := queue.get()) is not None:
-            yield batch
-            if self._given_up:
-                raise _GivenUp
-        if self._given_up:
-            raise _GivenUp
-
-    def _give_up(self) -> None:
-        """Let the thread end without the shard that is open; finished ones are still written."""
-        self._given_up = self._open
-        while self._open:
+    def _give_up(self, batches: "_Batches") -> None:
+        """Let the thread end without the shard that is open; those before it are still written."""
+        while True:
             try:
-                self._queue.put_nowait(None)
-                self._open = False
+                return batches.put_nowait(_GivenUp())
             except Full:
                 with suppress(Empty):
-                    self._queue.get_nowait()
+                    batches.get_nowait()
 
     def _raise_errors(self) -> None:
-        running = []
-        for shard in self._shards:
-            if shard.done():
-                shard.result()
-            else:
-                running.append(shard)
-        self._shards = running
+        for shard in [shard for shard in self._running if shard.done()]:
+            self._running.remove(shard)
+            shard.result()
+
+
+def _receive(batches: "_Batches") -> Iterator[Batch]:
+    while (batch := batches.get()) is not None:
+        if isinstance(batch, _GivenUp):
+            raise batch
+        yield batch
