@@ -17,6 +17,7 @@ from sio_data.sets import SyntheticSet, open_set
 from sio_data.shards import Sample, read_shard
 
 _LARGEST_MEAN_DIFFERENCE = 1.0
+_MAX_DIGITS = 100  # of a key; int() refuses thousands
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def regenerate(
     """
     synthetic = open_set(folder)
     total = synthetic.manifest.recipe.samples
-    if not str(key).isdecimal() or int(key) >= total:
+    if not str(key).isdecimal() or len(str(key)) > _MAX_DIGITS or int(key) >= total:
         raise InputError(f"{folder} has no sample {key!r}: its keys go from 0 to {total - 1}.")
     generator = reopen_generator(synthetic.manifest, weights, sampling, device)
     return _make_again(synthetic, generator, int(key))
