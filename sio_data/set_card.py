@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sio_data.manifest import Manifest
-from sio_data.recovery import CARD, card_copy, card_metadata, copy_for_card, manifest_copy
+from sio_data.recovery import card_copy, card_metadata, copy_for_card, manifest_copy
 from sio_data.rendering import Verbatim, render_card
 
 _SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
@@ -38,9 +38,7 @@ def card_fits(folder: Path, manifest: Manifest) -> bool:
 def render_incomplete_card(manifest: Manifest) -> str:
     """Write the card of a set that is not finished: it makes `load_dataset` find nothing, on purpose."""
     nothing = {"configs": [{"config_name": "incomplete", "data_files": "this-set-is-incomplete"}]}
-    return render_card(
-        "incomplete", nothing, samples=manifest.recipe.samples, copy=Verbatim(copy_for_card(manifest))
-    )
+    return render_card("incomplete", nothing, samples=manifest.recipe.samples, copy=Verbatim(copy_for_card(manifest)))
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:
