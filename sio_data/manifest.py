@@ -143,7 +143,7 @@ class Manifest:
             )
             checksum = sha256_json({key: item for key, item in value.items() if key != "checksum"})
         except (InputError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
-            what = f"is not a sound manifest: {str(error).rstrip('.')}"
+            what = f"is not a sound manifest: {str(error).removeprefix(f'{path}: ').rstrip('.')}"
             raise DamagedFileError(folder, MANIFEST, what) from error
         if value.get("checksum") != checksum:
             raise DamagedFileError(folder, MANIFEST, "was edited: its checksum does not fit what it says")

@@ -67,9 +67,8 @@ def _with_records(folder: Path, manifest: Manifest, stated: dict[str, Any]) -> M
     whole = replace(manifest, shards=_records_of_files(folder, manifest.recipe))
     if whole.digest == card_digest(folder):
         return whole
-    if (folder / RECORDS).is_dir():
-        return replace(manifest, complete=False)
-    return replace(manifest, shards=_stated(stated, manifest.recipe))
+    records = _stated(stated, manifest.recipe)
+    return replace(manifest, complete=bool(records) or not (folder / RECORDS).is_dir(), shards=records)
 
 
 def _read_copy(copy: dict[str, Any]) -> tuple[Recipe, Origin] | None:

@@ -135,7 +135,8 @@ def compare_samples(
     """
     total = synthetic.manifest.recipe.samples
     generator = reopen_generator(synthetic.manifest, weights, sampling, device)
-    indices = sorted({place * total // count for place in range(min(count, total))})
+    count = min(count, total)
+    indices = [place * total // count for place in range(count)]
     made = []
     with progress("making again", len(indices)) as advance:
         for one in _make_again(synthetic, generator, indices):

@@ -72,7 +72,7 @@ def repair(
             with progress("mending", sum(len(plan[index]) for index in missing)) as advance:
                 ShardJob(folder, plan, generator).make(missing, advance)
         close(folder, manifest, alone=True)
-        tidy(folder)
+    tidy(folder)
     remade, removed = tuple(plan[index].path for index in missing), tuple(f"data/{path.name}" for path in doubles)
     return Repaired(folder, tuple(faults), remade, removed)
 

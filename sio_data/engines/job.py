@@ -117,7 +117,8 @@ class _Writer:
         self._thread = ThreadPoolExecutor(1, "shard-writer")
         self._queue: Queue[Batch | None] = Queue(_BATCHES_AHEAD)
         self._shards: list[Future[None]] = []
-        self._open = self._given_up = False
+        self._open = False
+        self._given_up: Queue[Batch | None] | None = None
 
     def __enter__(self) -> "_Writer":
         return self
@@ -158,14 +159,14 @@ class _Writer:
     def _batches(self, queue: "Queue[Batch | None]") -> Iterator[Batch]:
         while (batch := queue.get()) is not None:
             yield batch
-            if self._given_up:
+            if self._given_up is queue:
                 raise _GivenUp
-        if self._given_up:
+        if self._given_up is queue:
             raise _GivenUp
 
     def _give_up(self) -> None:
         """Let the thread end without the shard that is open; finished ones are still written."""
-        self._given_up = self._open
+        self._given_up = self._queue if self._open else None
         while self._open:
             try:
                 self._queue.put_nowait(None)
