@@ -26,7 +26,7 @@ def two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("two_seconds")
 @pytest.mark.parametrize("workers", [1, 3])
 def test_time_and_cost_are_those_of_the_batch_times_the_batches(request_: Request, workers: int) -> None:
-    found = estimate(request_, workers=workers, price_per_hour=360)
+    found = estimate(request_, device="cpu", workers=workers, price_per_hour=360)
     assert found.seconds == 2 * 30 / 4 / workers
     assert found.cost == pytest.approx(2 * 30 / 4 / 3600 * 360)
     assert found.workers == workers
@@ -72,7 +72,7 @@ def test_threads_are_shared_between_workers_and_given_back(request_: Request, mo
     )
     try:
         torch.set_num_threads(4)
-        estimate(request_, workers=2)
+        estimate(request_, device="cpu", workers=2)
         assert seen == [2, 2]
         assert torch.get_num_threads() == 4
     finally:
