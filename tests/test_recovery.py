@@ -72,6 +72,12 @@ def test_sound_records_of_an_edited_manifest_are_kept_and_others_are_not(tiny_se
     assert recover_manifest(damaged).shards == ()
 
 
+def test_leftovers_do_not_make_a_complete_set_incomplete(damaged: Path, other_set: Path) -> None:
+    for name in ("flipped bit", "leftovers", "manifest with another recipe"):
+        DAMAGES[name].do(damaged, other_set)
+    assert recover_manifest(damaged).complete
+
+
 def test_only_two_witnesses_make_a_sound_manifest_that_of_another_set(damaged: Path, other_set: Path) -> None:
     manifest, other = Manifest.read(damaged), Manifest.read(other_set)
     assert not is_of_another_set(damaged, manifest)
