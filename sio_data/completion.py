@@ -10,19 +10,21 @@ from sio_data.files import make_folder, remove_leftovers, remove_tree, write_tex
 from sio_data.manifest import Manifest, ShardRecord
 from sio_data.plan import Plan
 from sio_data.records import RECORDS, Records
-from sio_data.set_card import CARD, render_incomplete_card, render_set_card
+from sio_data.recovery import CARD
+from sio_data.set_card import card_fits, render_incomplete_card, render_set_card
 from sio_data.sets import PREVIEW, SyntheticSet
 
 
-def is_whole(folder: Path) -> bool:
-    """Tell whether a set has its card and its preview."""
-    return all((folder / name).is_file() for name in (CARD, PREVIEW))
+def is_whole(folder: Path, manifest: Manifest) -> bool:
+    """Tell whether a complete set has its preview and the card that fits its data."""
+    return (folder / PREVIEW).is_file() and card_fits(folder, manifest)
 
 
 def reopen(folder: Path, manifest: Manifest, finished: Sequence[ShardRecord]) -> None:
     """Make the folder say that it is not finished, to people and to `load_dataset`.
 
-    The card of a set that was incomplete all along is left alone: another run may be writing the final one.
+    The card comes before the manifest: killed in between, the set is one whose card does not fit, and is not taken for
+    whole. The card of a set that was incomplete all along is left alone: another run may be writing the final one.
 
     Args:
         folder: The set's folder.
@@ -33,9 +35,10 @@ def reopen(folder: Path, manifest: Manifest, finished: Sequence[ShardRecord]) ->
         make_folder(folder / name)
     if manifest.complete:
         Records(folder).enter(finished)
-        replace(manifest, complete=False, shards=()).write(folder)
     if manifest.complete or not (folder / CARD).is_file():
-        write_text(folder / CARD, render_incomplete_card(manifest.recipe.samples))
+        write_text(folder / CARD, render_incomplete_card(manifest))
+    if manifest.complete:
+        replace(manifest, complete=False, shards=()).write(folder)
 
 
 def close(folder: Path, manifest: Manifest, alone: bool) -> bool:

@@ -7,6 +7,7 @@
         ├── FolderInUseError      the output folder holds something else
         ├── SettingsMismatchError the output folder was begun with other settings
         ├── CorruptSetError       a set is not what its manifest says
+        │   └── DamagedFileError  one file of it, which `repair` can mend
         └── ClassMapError         two class maps do not fit together
 
 A message says what is wrong, where, and what to do.
@@ -54,6 +55,14 @@ class SettingsMismatchError(InputError):
 
 class CorruptSetError(InputError):
     """A set's files are not what its manifest says: truncated, edited, missing or hostile."""
+
+
+class DamagedFileError(CorruptSetError):
+    """A file of a set is not as it was made, and `repair` can mend it; `what` says what is wrong, without the path."""
+
+    def __init__(self, folder: object, path: str, what: str) -> None:
+        super().__init__(f"{folder}/{path} {what}. Mend it with: sio-data repair {folder}")
+        self.what = what
 
 
 class ClassMapError(InputError):

@@ -101,12 +101,12 @@ def estimate(
 def _with_unit(size: float) -> str:
     for unit in _UNITS[:-1]:
         if size < 1000:
-            return f"{size:.3g} {unit}"
+            return f"{size:,.3g} {unit}" if size < 100 else f"{size:,.0f} {unit}"
         size /= 1000
-    return f"{size:.3g} {_UNITS[-1]}"
+    return f"{size:,.1f} {_UNITS[-1]}"
 
 
 def _as_time(seconds: float) -> str:
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{max(1, seconds):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -116,7 +116,7 @@ def generate(
     there = {record.path for record in finished}
     missing = [index for index in (rank or Rank()).share(range(len(job.plan))) if job.plan[index].path not in there]
     made = sum(len(job.plan[index]) for index in missing)
-    if missing or not manifest.complete or not is_whole(folder):
+    if missing or not manifest.complete or not is_whole(folder, manifest):
         reopen(folder, manifest, finished)
         with progress("generating", recipe.samples, done=recipe.samples - made) as advance:
             if engine == "ray":

@@ -1,12 +1,13 @@
 """sio.json: what a set holds and where it came from."""
 
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sio_data.errors import CorruptSetError, InputError
+from sio_data.errors import CorruptSetError, DamagedFileError, InputError
 from sio_data.files import read_json, sha256_json, write_json
 from sio_data.plan import Plan
 from sio_data.recipe import Recipe
@@ -53,7 +54,7 @@ class ShardRecord:
         except TypeError:
             sound = None
         if not sound:
-            raise CorruptSetError(f"not a shard record: {value!r}.")
+            raise CorruptSetError(f"not a shard record: {reprlib.repr(value)}.")
         return record
 
 
@@ -126,7 +127,7 @@ class Manifest:
         """Read `sio.json` of a set and check it in itself; the shards are not looked at.
 
         Raises:
-            CorruptSetError: It is not a sound manifest.
+            DamagedFileError: It is not a sound manifest.
         """
         path = folder / MANIFEST
         try:
@@ -142,12 +143,12 @@ class Manifest:
             )
             checksum = sha256_json({key: item for key, item in value.items() if key != "checksum"})
         except (InputError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
-            raise CorruptSetError(f"{path} is not a sound manifest: {error}") from error
+            what = f"is not a sound manifest: {str(error).removeprefix(f'{path}: ').rstrip('.')}"
+            raise DamagedFileError(folder, MANIFEST, what) from error
         if value.get("checksum") != checksum:
-            raise CorruptSetError(
-                f"{path} was edited: its checksum does not fit what it says. Mend it with: sio-data repair {folder}"
-            )
+            raise DamagedFileError(folder, MANIFEST, "was edited: its checksum does not fit what it says")
         planned = ((shard.path, len(shard)) for shard in Plan(manifest.recipe))
         if manifest.complete and [(shard.path, shard.samples) for shard in manifest.shards] != list(planned):
-            raise CorruptSetError(f"{path} says complete, but its shards are not those that its recipe asks for.")
+            what = "says complete, but its shards are not those that its recipe asks for"
+            raise DamagedFileError(folder, MANIFEST, what)
         return manifest

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from sio_data.errors import InputError
 from sio_data.files import read_json, write_json
 from sio_data.manifest import ShardRecord
 
@@ -29,13 +30,21 @@ class Records:
     def find(self, shard: str) -> ShardRecord | None:
         """Give the record of a shard, by its path in the set, if it is finished and still there.
 
-        Raises:
-            CorruptSetError: The record is damaged.
+        A record that cannot be read, or is another shard's, does not count either: that shard is made again.
         """
         path = self._path(shard)
         if not path.is_file() or not (self._folder / shard).is_file():
             return None
-        return ShardRecord.from_json(read_json(path))
+        try:
+            record = ShardRecord.from_json(read_json(path))
+        except InputError:
+            return None
+        return record if record.path == shard else None
+
+    def drop(self, shards: Iterable[str]) -> None:
+        """Let shards, by their paths in the set, no longer count as finished."""
+        for shard in shards:
+            self._path(shard).unlink(missing_ok=True)
 
     def any(self) -> bool:
         """Tell whether any shard was entered."""

@@ -12,44 +12,67 @@ from sio_data.files import read_json, sha256_file
 from sio_data.manifest import MANIFEST, Manifest, Origin, ShardRecord
 from sio_data.plan import Plan
 from sio_data.recipe import Recipe
+from sio_data.records import RECORDS
 
-_CARD = "README.md"
+CARD = "README.md"
 _COPY = re.compile(r"```json\n(\{.*?\})\n```", re.DOTALL)
-_DIGEST = re.compile(r"^ +description: sha256:([0-9a-f]{64})$", re.MULTILINE)
 _SHA256 = re.compile(r'"recipe":"([0-9a-f]{64})"')
 
 
+def manifest_copy(manifest: Manifest) -> dict[str, Any]:
+    """Give what the card keeps of a manifest: all but the list of shards."""
+    return {"recipe": manifest.recipe.to_json(), "generator": asdict(manifest.origin)}
+
+
 def copy_for_card(manifest: Manifest) -> str:
-    """Write what the card keeps of a manifest: all but the list of shards, as JSON on one line."""
-    value = {"recipe": manifest.recipe.to_json(), "generator": asdict(manifest.origin)}
-    text = json.dumps(value, sort_keys=True)
+    """Write that copy as JSON on one line."""
+    text = json.dumps(manifest_copy(manifest))
     return "".join(f"\\u{ord(sign):04x}" if sign in "`<>&(" else sign for sign in text)  # no end of the code block
+
+
+def is_of_another_set(folder: Path, manifest: Manifest) -> bool:
+    """Tell whether card and shards agree that a manifest, however sound, belongs to another recipe."""
+    copy = _read_copy(card_copy(folder))
+    return copy is not None and copy[0].hash != manifest.recipe.hash and copy[0].hash == _hash_in_shards(folder)
 
 
 def recover_manifest(folder: Path) -> Manifest:
     """Rebuild a manifest that cannot be trusted.
 
-    Every sample carries the hash of the set's recipe, so that the true recipe can be told from an edited one. If the
-    shards are those that the card's digest stands for, their records are made from the files; otherwise the records
-    are taken as they stand: one that was edited does not fit its shard any more.
+    The recipe is the one that two of three witnesses name: the card, the edited manifest, and the shards, every
+    sample of which carries the recipe's hash. If the shards are those that the card's digest stands for, their records
+    are made from the files; otherwise the records are taken as they stand: one that was edited does not fit its shard
+    any more.
 
     Raises:
-        CorruptSetError: No copy of the recipe fits the shards.
+        CorruptSetError: No two witnesses agree.
     """
     stated = _read_or_nothing(folder / MANIFEST)
-    true_hash = _hash_in_shards(folder)
-    for copy in (_card_copy(folder), stated):
-        try:
-            recipe, origin = Recipe.from_json(copy.get("recipe")), Origin(**copy["generator"])
-        except (InputError, KeyError, TypeError, OverflowError, ValueError):
-            continue
-        if recipe.hash == true_hash:
-            found = Manifest(recipe, origin, complete=True, shards=_records_of_files(folder, recipe))
-            return found if found.digest == card_digest(folder) else replace(found, shards=_stated(stated, recipe))
+    copies = [copy for copy in (_read_copy(card_copy(folder)), _read_copy(stated)) if copy]
+    in_shards = _hash_in_shards(folder)
+    named = [*(recipe.hash for recipe, _ in copies), in_shards]
+    for recipe, origin in copies:
+        if named.count(recipe.hash) > 1:
+            return _with_records(folder, Manifest(recipe, origin, complete=True), stated)
     raise CorruptSetError(
-        f"{folder} cannot be mended: neither {MANIFEST} nor {_CARD} holds the recipe that its shards name "
-        f"({true_hash or 'none can be read'}). Make it anew with: sio-data generate"
+        f"{folder} cannot be mended: no two of {MANIFEST}, {CARD} and the shards name the same recipe "
+        f"(the shards name {in_shards or 'none'}). Make it anew with: sio-data generate"
     )
+
+
+def _with_records(folder: Path, manifest: Manifest, stated: dict[str, Any]) -> Manifest:
+    whole = replace(manifest, shards=_records_of_files(folder, manifest.recipe))
+    if whole.digest == card_digest(folder):
+        return whole
+    records = _stated(stated, manifest.recipe)
+    return replace(manifest, complete=bool(records) or not (folder / RECORDS).is_dir(), shards=records)
+
+
+def _read_copy(copy: dict[str, Any]) -> tuple[Recipe, Origin] | None:
+    try:
+        return Recipe.from_json(copy.get("recipe")), Origin(**copy["generator"])
+    except (InputError, KeyError, TypeError, OverflowError, ValueError):
+        return None
 
 
 def _read_or_nothing(path: Path) -> dict[str, Any]:
@@ -59,9 +82,10 @@ def _read_or_nothing(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _card_copy(folder: Path) -> dict[str, Any]:
+def card_copy(folder: Path) -> dict[str, Any]:
+    """Read the copy that a card keeps; nothing if it keeps none."""
     try:
-        found = _COPY.search((folder / _CARD).read_text(encoding="utf-8"))
+        found = _COPY.search((folder / CARD).read_text(encoding="utf-8"))
         value = json.loads(found[1]) if found else {}
     except (OSError, ValueError, RecursionError):
         return {}
@@ -92,13 +116,22 @@ def _stated(stated: dict[str, Any], recipe: Recipe) -> tuple[ShardRecord, ...]:
     return tuple(records.values())
 
 
+def card_metadata(folder: Path) -> dict[str, Any]:
+    """Read a card's metadata; nothing if there is none that can be read."""
+    try:
+        _, front, _ = (folder / CARD).read_text(encoding="utf-8").split("---\n", 2)
+        metadata = yaml.safe_load(front)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def card_digest(folder: Path) -> str | None:
     """Read the data's digest from a card's metadata; None if it names none."""
     try:
-        found = _DIGEST.search((folder / _CARD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return str(card_metadata(folder)["configs"][0]["description"]).removeprefix("sha256:")
+    except (KeyError, IndexError, TypeError):
         return None
-    return found[1] if found else None
 
 
 def _hash_in_shards(folder: Path) -> str | None:
@@ -108,7 +141,7 @@ def _hash_in_shards(folder: Path) -> str | None:
         try:
             with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 found = _SHA256.search(_first_metadata(tar))
-        except (OSError, tarfile.TarError, ValueError):
+        except (OSError, OverflowError, tarfile.TarError, ValueError):
             continue
         if found:
             votes[found[1]] = votes.get(found[1], 0) + 1

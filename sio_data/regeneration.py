@@ -1,22 +1,25 @@
 """Make samples of a set again, from their metadata alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from sio_data.engines.drawing import Drawer, channels_last
-from sio_data.errors import CorruptSetError, InputError
+from sio_data.errors import InputError
 from sio_data.generator import Generator
 from sio_data.images import Pixels, decode, encode
 from sio_data.manifest import Manifest
 from sio_data.plan import Plan
+from sio_data.progress import progress
 from sio_data.request import Request
 from sio_data.sets import SyntheticSet, open_set
 from sio_data.shards import Sample, read_shard
 
 _LARGEST_MEAN_DIFFERENCE = 1.0
+_MAX_DIGITS = 100  # of a key; int() refuses thousands
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,12 @@ class Regenerated:
 
     Attributes:
         sample: As it is stored.
+        class_name: Of the sample.
         image: As it was made now, uint8 [H, W, 3].
     """
 
     sample: Sample
+    class_name: str
     image: Pixels
 
     @property
@@ -110,10 +115,10 @@ def regenerate(
     """
     synthetic = open_set(folder)
     total = synthetic.manifest.recipe.samples
-    if not str(key).isdecimal() or int(key) >= total:
+    if not str(key).isdecimal() or len(str(key)) > _MAX_DIGITS or int(key) >= total:
         raise InputError(f"{folder} has no sample {key!r}: its keys go from 0 to {total - 1}.")
     generator = reopen_generator(synthetic.manifest, weights, sampling, device)
-    return _make_again(synthetic, generator, int(key))
+    return next(_make_again(synthetic, generator, [int(key)]))
 
 
 def compare_samples(
@@ -126,14 +131,17 @@ def compare_samples(
     """Make samples again that are spread evenly over a set, and compare them to the stored ones.
 
     Raises:
-        InputError: Fewer than none are asked for, or the generator cannot be opened.
+        InputError: The generator cannot be opened.
     """
     total = synthetic.manifest.recipe.samples
-    if count < 1:
-        raise InputError(f"the number of samples to make again must be at least 1, not {count}.")
     generator = reopen_generator(synthetic.manifest, weights, sampling, device)
-    indices = sorted({place * total // count for place in range(min(count, total))})
-    made = [_make_again(synthetic, generator, index) for index in indices]
+    count = min(count, total)
+    indices = [place * total // count for place in range(count)]
+    made = []
+    with progress("making again", len(indices)) as advance:
+        for one in _make_again(synthetic, generator, indices):
+            made.append(one)
+            advance(1, "")
     return Comparison(
         samples=len(made),
         identical=sum(not one.difference.any() for one in made),
@@ -142,13 +150,15 @@ def compare_samples(
     )
 
 
-def _make_again(synthetic: SyntheticSet, generator: Generator, index: int) -> Regenerated:
+def _make_again(synthetic: SyntheticSet, generator: Generator, indices: Sequence[int]) -> Iterator[Regenerated]:
+    """Make samples again, one by one; each shard is read once. The indices ascend."""
     recipe = synthetic.manifest.recipe
-    record = synthetic.manifest.shards[index // recipe.shard_size]
-    sample = next((one for one in read_shard(synthetic.folder, record, recipe) if one.index == index), None)
-    if sample is None:
-        raise CorruptSetError(f"{record.path} does not hold sample {index}.")
     drawer = Drawer(Plan(recipe), generator)
-    own_label = drawer.own_labels(np.array([index]))
-    images = channels_last(drawer.sample(own_label, np.array([sample.seed])))
-    return Regenerated(sample, decode(encode(images, recipe.image_format)[0], recipe.image_size))
+    for shard, wanted in groupby(indices, lambda index: index // recipe.shard_size):
+        chosen = {*wanted}
+        for sample in read_shard(synthetic.folder, synthetic.manifest.shards[shard], recipe):
+            if sample.index in chosen:
+                own_label = drawer.own_labels(np.array([sample.index]))
+                drawn = channels_last(drawer.sample(own_label, np.array([sample.seed])))
+                image = decode(encode(drawn, recipe.image_format)[0], recipe.image_size)
+                yield Regenerated(sample, recipe.class_names[sample.label], image)

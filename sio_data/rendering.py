@@ -18,6 +18,8 @@ def render_card(template: str, metadata: dict[str, Any], **values: object) -> st
     """
     body = _environment().from_string(_read("sio_data.cards", f"{template}.md.jinja")).render(values)
     front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=10**6)
+    if yaml.safe_load(front) != metadata:  # some signs that end a line, like U+0085, only survive when escaped
+        front = yaml.safe_dump(metadata, sort_keys=False, width=10**6)
     return f"---\n{front}---\n\n{body}"
 
 

@@ -1,7 +1,7 @@
 """Mend a set: make again exactly what is not as it was made."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sio_data.completion import close, reopen, tidy
@@ -14,8 +14,7 @@ from sio_data.progress import progress
 from sio_data.records import Records
 from sio_data.regeneration import reopen_generator
 from sio_data.sets import unknown_shards
-from sio_data.shards import is_sound
-from sio_data.verification import Fault, examine
+from sio_data.verification import Fault, examine, shard_fault
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,13 @@ def repair(
             generator = reopen_generator(manifest, weights, sampling, device)
         for path in doubles:
             path.unlink()
-        reopen(folder, manifest, list(sound.values()))
+        Records(folder).drop(plan[index].path for index in missing)
+        reopen(folder, replace(manifest, complete=True), list(sound.values()))  # all of it is written anew
         if missing:
             with progress("mending", sum(len(plan[index]) for index in missing)) as advance:
                 ShardJob(folder, plan, generator).make(missing, advance)
         close(folder, manifest, alone=True)
-        tidy(folder)
+    tidy(folder)
     remade, removed = tuple(plan[index].path for index in missing), tuple(f"data/{path.name}" for path in doubles)
     return Repaired(folder, tuple(faults), remade, removed)
 
@@ -82,9 +82,8 @@ def _sound_records(folder: Path, manifest: Manifest, plan: Plan, faults: Sequenc
     if manifest.complete:
         bad = {fault.path for fault in faults}
         return {record.path: record for record in manifest.shards if record.path not in bad}
-    entered = Records(folder)
-    found = (entered.find(shard.path) for shard in plan)
-    return {record.path: record for record in found if record and is_sound(folder, record)}
+    entered = {shard.path: Records(folder).find(shard.path) for shard in plan}
+    return {path: record for path, record in entered.items() if record and not shard_fault(folder, record, manifest)}
 
 
 def _doubled_shards(folder: Path, manifest: Manifest, plan: Plan) -> list[Path]:
@@ -96,6 +95,6 @@ def _doubled_shards(folder: Path, manifest: Manifest, plan: Plan) -> list[Path]:
     hashes = {record.sha256 for record in manifest.shards}
     strange = unknown_shards(folder, (shard.path for shard in plan))
     for path in strange:
-        if sha256_file(path) not in hashes:
+        if not path.is_file() or sha256_file(path) not in hashes:
             raise CorruptSetError(f"{path} is not part of the set, nor a copy of a part. Move it out of there.")
     return strange

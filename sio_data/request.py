@@ -1,6 +1,6 @@
 """What a user asks `generate` for, before the generator is opened; also as a YAML file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,14 @@ class Request:
         """Open the generator of a recipe that was resolved elsewhere.
 
         Raises:
-            SettingsMismatchError: Here it resolves to another one: the weights are not the same.
+            SettingsMismatchError: Here it resolves to another one: the weights are not the same, or an option is not.
         """
         generator, here = self.open(device)
-        if here != recipe:
+        if here.revision != recipe.revision:
             raise SettingsMismatchError(f"weights {self.weights!r} are not those that the set was begun with.")
+        other = [item.name for item in fields(Recipe) if getattr(here, item.name) != getattr(recipe, item.name)]
+        if other:
+            raise SettingsMismatchError(f"the set was begun with another {' and '.join(other)}.")
         return generator
 
     def with_absolute_weights(self) -> "Request":
@@ -117,48 +120,63 @@ class Request:
 def read_recipe_file(path: Path) -> dict[str, Any]:
     """Read the arguments of `generate` from a YAML file, whose keys are the attributes of `Request`.
 
+    Every value is taken as the text that stands there, as on the command line: a class `no` is no boolean.
+
     Raises:
         InputError: The file cannot be read, or has unknown keys or values of the wrong kind; all are named at once.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())}).") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected lines like `per_class: 500`, found {type(values).__name__}.")
-    if isinstance(values.get("sampling"), dict):
-        values["sampling"] = {str(name): _as_text(value) for name, value in values["sampling"].items()}
-    if isinstance(values.get("classes"), list):
-        values["classes"] = [str(name) for name in values["classes"]]
+    if not isinstance(root, yaml.MappingNode):
+        raise InputError(f"{path}: expected lines like `per_class: 500`.")
     known = [item.name for item in fields(Request)]
-    faults = [f"unknown key {key!r}" for key in values if key not in known]
-    faults += [
-        f"{key} must be {_kind_name(kind)}, not {values[key]!r}"
-        for key, kind in _KINDS.items()
-        if key in values and (not isinstance(values[key], kind) or isinstance(values[key], bool))
-    ]
+    values: dict[str, Any] = {}
+    faults = []
+    for key, node in ((key.value, node) for key, node in root.value):
+        if key not in known:
+            faults.append(f"unknown key {key!r}")
+        elif key in values:
+            faults.append(f"{key} comes twice")
+        else:
+            read, kind = _KINDS.get(key, (_text, "a text"))
+            try:
+                values[key] = read(node)
+            except ValueError:
+                faults.append(f"{key} must be {kind}")
     if faults:
         raise InputError(f"{path}: {'; '.join(faults)}. Known keys: {', '.join(known)}.")
     return values
 
 
-_KINDS: dict[str, type] = {
-    "generator": str,
-    "weights": str,
-    "per_class": int,
-    "classes": list,
-    "image_size": int,
-    "sampling": dict,
-    "seed": int,
-    "image_format": str,
-    "shard_size": int,
-    "batch_size": int,
+def _text(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode) or not node.value:
+        raise ValueError
+    return str(node.value)
+
+
+def _number(node: yaml.Node) -> int:
+    return int(_text(node))
+
+
+def _texts(node: yaml.Node) -> list[str]:
+    if not isinstance(node, yaml.SequenceNode):
+        raise ValueError
+    return [_text(item) for item in node.value]
+
+
+def _pairs(node: yaml.Node) -> dict[str, str]:
+    if not isinstance(node, yaml.MappingNode):
+        raise ValueError
+    pairs = {_text(key): _text(value) for key, value in node.value}
+    if len(pairs) < len(node.value):
+        raise ValueError
+    return pairs
+
+
+_KINDS: dict[str, tuple[Callable[[yaml.Node], object], str]] = {
+    **dict.fromkeys(("per_class", "image_size", "seed", "shard_size", "batch_size"), (_number, "a whole number")),
+    "classes": (_texts, "a list of texts"),
+    "sampling": (_pairs, "a mapping like {steps: 20}, each name once"),
 }
-
-
-def _kind_name(kind: type) -> str:
-    return {str: "a text", int: "a whole number", list: "a list", dict: "a mapping"}[kind]
-
-
-def _as_text(value: object) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)  # YAML reads yes as true

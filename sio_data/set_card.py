@@ -1,12 +1,12 @@
 """The card of a synthetic set: its README.md, whose metadata `load_dataset` heeds."""
 
+from pathlib import Path
 from typing import Any
 
 from sio_data.manifest import Manifest
-from sio_data.recovery import copy_for_card
+from sio_data.recovery import card_copy, card_metadata, copy_for_card, manifest_copy
 from sio_data.rendering import Verbatim, render_card
 
-CARD = "README.md"
 _SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 
 
@@ -26,10 +26,19 @@ def render_set_card(manifest: Manifest) -> str:
     )
 
 
-def render_incomplete_card(samples: int) -> str:
+def card_fits(folder: Path, manifest: Manifest) -> bool:
+    """Tell whether a set's card says what `load_dataset` and `repair` must know; the rest is anybody's to edit."""
+    expected = _metadata(manifest)
+    metadata = card_metadata(folder)
+    return card_copy(folder) == manifest_copy(manifest) and all(
+        metadata.get(name) == expected[name] for name in ("configs", "dataset_info")
+    )
+
+
+def render_incomplete_card(manifest: Manifest) -> str:
     """Write the card of a set that is not finished: it makes `load_dataset` find nothing, on purpose."""
     nothing = {"configs": [{"config_name": "incomplete", "data_files": "this-set-is-incomplete"}]}
-    return render_card("incomplete", nothing, samples=samples)
+    return render_card("incomplete", nothing, samples=manifest.recipe.samples, copy=Verbatim(copy_for_card(manifest)))
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:

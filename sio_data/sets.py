@@ -94,7 +94,7 @@ def open_set(folder: str | Path) -> SyntheticSet:
 
 
 def refuse_unknown_shards(folder: Path, paths: Iterable[str]) -> None:
-    """Refuse a set whose `data/` holds files other than its shards; hidden ones do not count.
+    """Refuse a set whose `data/` holds anything but its shards; hidden files do not count.
 
     Raises:
         CorruptSetError: There is one.
@@ -105,10 +105,10 @@ def refuse_unknown_shards(folder: Path, paths: Iterable[str]) -> None:
 
 
 def unknown_shards(folder: Path, paths: Iterable[str]) -> list[Path]:
-    """List the files in a set's `data/` that are not among its shards; hidden ones do not count."""
+    """List what a set's `data/` holds but for its shards; hidden files do not count."""
     known = {*paths}
     return [
         path
         for path in sorted((folder / "data").glob("*"), key=lambda path: path.name)
-        if f"data/{path.name}" not in known and not path.name.startswith(".")
+        if (f"data/{path.name}" not in known or not path.is_file()) and not path.name.startswith(".")
     ]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sio_data.errors import CorruptSetError, InputError
+from sio_data.errors import DamagedFileError, InputError
 from sio_data.files import atomic_path, canonical_json, sha256_file
 from sio_data.images import Pixels, decode, encode
 from sio_data.manifest import ShardRecord
@@ -122,17 +122,15 @@ def check_shard(folder: Path, record: ShardRecord) -> None:
     """Compare a shard's size and hash to its record. Only this finds a truncated tar: readers end early in silence.
 
     Raises:
-        CorruptSetError: The file is missing or differs.
+        DamagedFileError: The file is missing or differs.
     """
     path = folder / record.path
     if not path.is_file():
-        raise CorruptSetError(f"{path} is missing. Make it again with: sio-data repair {folder}")
+        raise DamagedFileError(folder, record.path, "is missing")
     if not is_sound(folder, record):
         size = path.stat().st_size
         what = f"{size:,} of {record.bytes:,} bytes" if size != record.bytes else "other bytes than recorded"
-        raise CorruptSetError(
-            f"{path} was changed after it was made ({what}). Make it again with: sio-data repair {folder}"
-        )
+        raise DamagedFileError(folder, record.path, f"was changed after it was made ({what})")
 
 
 def is_sound(folder: Path, record: ShardRecord) -> bool:
@@ -145,7 +143,7 @@ def read_shard(folder: Path, record: ShardRecord, recipe: Recipe) -> Iterator[Sa
     """Check a shard's hash, then read its samples.
 
     Raises:
-        CorruptSetError: The shard differs from its record, or holds anything but what the recipe asks for.
+        DamagedFileError: The shard differs from its record, or holds anything but what the recipe asks for.
     """
     check_shard(folder, record)
     path = folder / record.path
@@ -157,9 +155,10 @@ def read_shard(folder: Path, record: ShardRecord, recipe: Recipe) -> Iterator[Sa
                 yield expected.check(*members)
                 count += 1
     except (tarfile.TarError, InputError, OverflowError, ValueError) as error:
-        raise CorruptSetError(f"{path}, sample {count}: {error}") from error
+        what = f"has a wrong sample, number {count}: {str(error).rstrip('.')}"
+        raise DamagedFileError(folder, record.path, what) from error
     if count != record.samples:
-        raise CorruptSetError(f"{path} holds {count} samples, its record says {record.samples}.")
+        raise DamagedFileError(folder, record.path, f"holds {count} samples, its record says {record.samples}")
 
 
 def _triples(tar: tarfile.TarFile, image_format: str, most_bytes: int) -> Iterator[tuple[str, bytes, bytes, bytes]]:

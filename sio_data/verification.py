@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sio_data.completion import is_whole
-from sio_data.errors import CorruptSetError, IncompleteError, InputError
+from sio_data.errors import DamagedFileError, IncompleteError, InputError
 from sio_data.files import as_folder
 from sio_data.manifest import MANIFEST, Manifest, ShardRecord
 from sio_data.plan import Plan
 from sio_data.progress import progress
-from sio_data.recovery import card_digest, recover_manifest
+from sio_data.recovery import CARD, is_of_another_set, recover_manifest
 from sio_data.regeneration import Comparison, compare_samples
-from sio_data.set_card import CARD
-from sio_data.sets import SyntheticSet, unknown_shards
+from sio_data.set_card import card_fits
+from sio_data.sets import PREVIEW, SyntheticSet, unknown_shards
 from sio_data.shards import read_shard
 
 
@@ -68,6 +67,8 @@ def verify(
         InputError: It is no set, or the samples cannot be made again.
         IncompleteError: It is not finished.
     """
+    if regenerate < 0:
+        raise InputError(f"regenerate must be 0 or more samples, not {regenerate}.")
     folder = as_folder(folder)
     manifest, faults = examine(folder)
     if not manifest.complete:
@@ -85,26 +86,29 @@ def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
     Raises:
         InputError: It is no set, or its manifest cannot be recovered.
     """
-    if not folder.is_dir() or not any((folder / name).exists() for name in (MANIFEST, "data")):
+    if not (folder / MANIFEST).exists() and not any((folder / "data").glob("train-*.tar")):
         raise InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
-    faults = []
+    manifest, faults = _read_manifest(folder)
+    plan = Plan(manifest.recipe)
+    strange = unknown_shards(folder, (shard.path for shard in plan))
+    if manifest.complete:
+        sound_manifest = not faults
+        faults += _shard_faults(folder, manifest)
+        faults += [Fault(name, "is missing") for name in (CARD, PREVIEW) if not (folder / name).is_file()]
+        if sound_manifest and (folder / CARD).is_file() and not card_fits(folder, manifest):
+            faults.append(Fault(CARD, "does not fit the data: load_dataset could give other rows or class names"))
+    return manifest, faults + [Fault(f"data/{path.name}", "is not part of the set") for path in strange]
+
+
+def _read_manifest(folder: Path) -> tuple[Manifest, list[Fault]]:
     try:
         manifest = Manifest.read(folder)
-    except CorruptSetError as error:
-        faults.append(Fault(MANIFEST, str(error)))
-        manifest = recover_manifest(folder)
-    except InputError:
-        faults.append(Fault(MANIFEST, "is missing"))
-        manifest = recover_manifest(folder)
-    if manifest.complete:
-        faults += _shard_faults(folder, manifest)
-    planned = [shard.path for shard in Plan(manifest.recipe)]
-    faults += [Fault(f"data/{path.name}", "is not part of the set") for path in unknown_shards(folder, planned)]
-    if manifest.complete and not is_whole(folder):
-        faults.append(Fault(CARD, "the card or the preview is missing"))
-    elif manifest.complete and not faults and card_digest(folder) != manifest.digest:
-        faults.append(Fault(CARD, "its metadata does not name the data's digest: load_dataset could give other rows"))
-    return manifest, faults
+    except DamagedFileError as error:
+        what = error.what if (folder / MANIFEST).exists() else "is missing"
+        return recover_manifest(folder), [Fault(MANIFEST, what)]
+    if is_of_another_set(folder, manifest):
+        return recover_manifest(folder), [Fault(MANIFEST, "is that of another set")]
+    return manifest, []
 
 
 def _shard_faults(folder: Path, manifest: Manifest) -> list[Fault]:
@@ -113,19 +117,20 @@ def _shard_faults(folder: Path, manifest: Manifest) -> list[Fault]:
     plan = Plan(manifest.recipe)
     with progress(f"verifying {folder}", manifest.recipe.samples) as advance:
         for shard in plan:
-            fault = _shard_fault(folder, records.get(shard.path), manifest)
+            fault = shard_fault(folder, records.get(shard.path), manifest)
             if fault:
                 faults.append(Fault(shard.path, fault))
             advance(len(shard), "")
     return faults
 
 
-def _shard_fault(folder: Path, record: ShardRecord | None, manifest: Manifest) -> str | None:
+def shard_fault(folder: Path, record: ShardRecord | None, manifest: Manifest) -> str | None:
+    """Say what is wrong with a shard; None if nothing is."""
     if record is None:
         return "has no sound record in the manifest"
     try:
         for _ in read_shard(folder, record, manifest.recipe):
             pass
-    except CorruptSetError as error:
-        return str(error)
+    except DamagedFileError as error:
+        return error.what
     return None

@@ -1,6 +1,7 @@
 """Shared by all tests: offline, one thread, caches of their own, and tiny real models made once a worker."""
 
 import os
+import shutil
 import tempfile
 
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="sio-data-tests-")
@@ -16,6 +17,9 @@ from sio_data import fit, generate, train
 from sio_data.cli import main
 from sio_data.recipe import Recipe
 
+BACKEND = "diffusers"
+"""Name of the back end that draws with `tiny_generator`."""
+
 torch.set_num_threads(1)  # with two, a tiny model can be a hundred times slower on a busy machine
 
 
@@ -30,7 +34,22 @@ def tiny_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_set(tiny_generator: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real set of 30 samples in four shards. Tests that change it copy it first."""
     folder = tmp_path_factory.mktemp("set") / "synthetic"
-    generate("diffusers", str(tiny_generator), folder, per_class=5, shard_size=8, batch_size=4, sampling={"steps": "1"})
+    generate(BACKEND, str(tiny_generator), folder, per_class=5, shard_size=8, batch_size=4, sampling={"steps": "1"})
+    return folder
+
+
+@pytest.fixture
+def damaged(tiny_set: Path, tmp_path: Path) -> Path:
+    """A copy of the set, for a test to damage."""
+    return Path(shutil.copytree(tiny_set, tmp_path / "damaged"))
+
+
+@pytest.fixture(scope="session")
+def other_set(tiny_generator: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set like `tiny_set` of another seed."""
+    folder = tmp_path_factory.mktemp("other") / "synthetic"
+    options = {"shard_size": 8, "batch_size": 4, "sampling": {"steps": "1"}}
+    generate(BACKEND, str(tiny_generator), folder, per_class=5, seed=1, **options)
     return folder
 
 

@@ -1,11 +1,12 @@
-"""Kill `generate` with SIGKILL at every moment, run it again, and say what was there in between.
+"""Kill `generate`, or `repair` of a damaged set, at every moment, run it again, and say what was there in between.
 
-Run by test_generation.py in a process of its own: it forks a child for each attempt, which wants no other threads.
+Run by tests in a process of its own: it forks a child for each attempt, which wants no other threads.
 A moment is the time just before a flush to disk, a rename or a batch of samples.
 """
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import torch
 
-from sio_data import files, generate
+from sio_data import files, generate, repair
 from sio_data.fitting.pipeline import ClassConditionalPipeline
 
 torch.set_num_threads(1)
+os.fsync = lambda descriptor: None  # whoever is killed loses nothing that was written; only a power cut would
 
 
 def count_moments(reached: Callable[[], None]) -> None:
@@ -46,9 +48,12 @@ def in_child(work: Callable[[], None]) -> int:
 
 
 def main() -> None:
-    weights, work = sys.argv[1], Path(sys.argv[2])
+    weights, work, *damaged = sys.argv[1], Path(sys.argv[2]), *map(Path, sys.argv[3:])
 
     def make(folder: Path) -> None:
+        if damaged:
+            repair(folder, weights=weights)
+            return
         generate("diffusers", weights, folder, per_class=5, shard_size=8, batch_size=4, sampling={"steps": "1"})
 
     def state(folder: Path) -> str:
@@ -60,6 +65,8 @@ def main() -> None:
     moments = []
     while True:
         folder = work / f"killed-{len(moments)}"
+        if damaged:
+            shutil.copytree(damaged[0], folder)
         left = [len(moments)]
 
         def reached(left: list[int] = left) -> None:
@@ -74,9 +81,9 @@ def main() -> None:
         ended_by = in_child(killed)
         if ended_by == 0:
             break
-        found = state(folder)
+        found, card = state(folder), (folder / "README.md").is_file() and (folder / "README.md").read_text()
         in_child(lambda folder=folder: make(folder))
-        moments.append({"killed": ended_by == signal.SIGKILL, "state": found, "folder": str(folder)})
+        moments.append({"killed": ended_by == signal.SIGKILL, "state": found, "card": card, "folder": str(folder)})
     sys.stdout.write(json.dumps(moments))
 
 

@@ -26,7 +26,6 @@ from sio_data.plan import Plan, ShardPlan
 from sio_data.shards import Batch
 from tests.conftest import snapshot
 
-BACKEND = "diffusers"
 ARGUMENTS = {"per_class": 5, "shard_size": 8, "batch_size": 4, "sampling": {"steps": "1"}}
 
 

@@ -14,8 +14,8 @@ from sio_data.errors import CorruptSetError, FolderInUseError, IncompleteError, 
 from sio_data.files import as_folder
 from sio_data.plan import ShardPlan
 from sio_data.shards import Batch
-from tests.conftest import Snapshot, snapshot
-from tests.test_generation import ARGUMENTS, BACKEND
+from tests.conftest import BACKEND, Snapshot, snapshot
+from tests.test_generation import ARGUMENTS
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,8 @@ def command(
         write_bytes(out, encode(made.image[None], "png")[0])
     largest = int(made.difference.max())
     same = "identical to the stored image" if largest == 0 else f"a value differs by up to {largest} of 255"
-    typer.echo(f"sample {made.sample.index:09d}, label {made.sample.label}, seed {made.sample.seed}: {same}.")
+    sample = made.sample
+    typer.echo(f"sample {sample.index:09d}, label {sample.label} ({made.class_name}), seed {sample.seed}: {same}.")
 
 
 command.__name__ = "regenerate"

@@ -38,6 +38,11 @@ def command(
             f"{found.comparison.samples} samples made again: {found.comparison.identical} identical, "
             f"largest difference of a value {found.comparison.largest} of 255."
         )
+    if found.comparison and found.comparison.different:
+        raise SioDataError(
+            f"every file of {folder} is as it was made, but here its generator draws other pictures. "
+            "Other versions of packages, or another kind of device?"
+        )
     if found.faults:
         count = len(found.faults)
         raise SioDataError(f"{folder}: {count} fault{'s' if count > 1 else ''}. Mend it with: sio-data repair {folder}")

@@ -54,7 +54,7 @@ def test_python_m_is_the_same_and_errors_have_no_traceback(tmp_path: Path) -> No
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("command", ["fit", "generate", "train", "evaluate"])
+@pytest.mark.parametrize("command", ["fit", "generate", "verify", "repair", "regenerate", "train", "evaluate"])
 def test_every_option_reaches_the_function_and_the_defaults_agree(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +70,9 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
     required = {
         "fit": ["S", "--out", "O"],
         "generate": ["--generator", "G", "--weights", "W", "--per-class", "3", "--out", "O"],
+        "verify": ["S"],
+        "repair": ["S"],
+        "regenerate": ["S", "7"],
         "train": ["--real", "R", "--out", "O"],
         "evaluate": ["C", "--id", "I", "--ood", "near:a=b", "--out", "O"],
     }[command]
@@ -182,6 +185,39 @@ def replaced(words: list[str], option: str, value: str) -> list[str]:
         ([*GENERATE, "--class", "fife"], "unknown class 'fife'. Did you mean 'five'?"),
         ([*GENERATE, "--sampling", "steps"], "not of the form KEY=VALUE"),
         ([*GENERATE, "--device", "abacus"], "device 'abacus'"),
+        (["generate", "--out", "{new}"], "--generator, --weights, --per-class must be given, as options or in a"),
+        (["generate", "{recipe}"], "--weights, --per-class, --out must be given."),
+        (["generate", "{thesis}/thesis.tex", "--out", "{new}"], "expected lines like `per_class: 500`"),
+        (["generate", "{nothing}", "--out", "{new}"], "not a readable YAML file"),
+        ([*GENERATE, "--price-per-hour", "2"], "--price-per-hour goes with --dry-run"),
+        ([*GENERATE, "--dry-run", "--price-per-hour", "-2"], "price_per_hour must be a number from 0 on, not -2.0"),
+        ([*GENERATE, "--dry-run", "--workers", "0"], "workers must be at least 1"),
+        (["verify"], "Missing argument 'SET'"),
+        (["verify", "{thesis}"], "is no synthetic set: it holds no sio.json"),
+        (["verify", "{nothing}"], "is no synthetic set"),
+        (["verify", "{set}", "--regenerate", "-1"], "regenerate must be 0 or more samples, not -1"),
+        (["verify", "{set}", "--regenerate", "x"], "unable to parse string as an integer"),
+        (["verify", "{set}", "--regenerate", "2"], "Say where it is with --weights"),
+        (["verify", "{lost}"], "cannot be mended: no two of sio.json, README.md and the shards name the same recipe"),
+        (["repair", "{lost}", "--weights", "{generator}"], "cannot be mended"),
+        (["repair", "{thesis}"], "is no synthetic set"),
+        (["repair", "{truncated}"], "was made with …/unet. Say where it is with --weights"),
+        (["repair", "{truncated}", "--weights", "{thesis}"], "no generator folder"),
+        (["repair", "{truncated}", "--weights", "{animals}"], "no generator folder"),
+        (["repair", "{truncated}", "--weights", "{generator}", "--sampling", "steps=2"], "another sampling"),
+        (["repair", "{truncated}", "--weights", "{generator}", "--sampling", "steps"], "not of the form KEY=VALUE"),
+        (["repair", "{foreign}", "--weights", "{generator}"], "thesis.tex is not part of the set, nor a copy"),
+        (["regenerate", "{set}"], "Missing argument 'KEY'"),
+        (["regenerate", "{set}", "30", "--weights", "{generator}"], "no sample '30': its keys go from 0 to 29"),
+        (["regenerate", "{set}", "1e3", "--weights", "{generator}"], "no sample '1e3'"),
+        (["regenerate", "{set}", "-1"], "No such option: -1"),
+        (["regenerate", "{set}", "--", "-1"], "no sample '-1'"),
+        (["regenerate", "{set}", "3"], "Say where it is with --weights"),
+        (["regenerate", "{truncated}", "9", "--weights", "{generator}"], "Mend it with: sio-data repair"),
+        (["regenerate", "{manifest}", "9", "--weights", "{generator}"], "was edited"),
+        (["regenerate", "{thesis}", "9"], "is no synthetic set"),
+        (["regenerate", "{set}", "9", "--out", "{thesis}/thesis.tex"], "is there already; name another file"),
+        (["regenerate", "{set}", "9", "--out", "{new}/9.png"], "no such folder"),
         ([*TRAIN, "--alpha", "0"], "alpha"),
         ([*TRAIN, "--alpha", "1.1"], "alpha"),
         ([*TRAIN, "--alpha", "nan"], "alpha"),
@@ -223,11 +259,17 @@ def test_bad_input_exits_2_with_one_message_and_leaves_every_file_as_it_was(
         shard.write_bytes(damage(shard.read_bytes()))
     edited = Path(shutil.copytree(place / "set", place / "manifest")) / "sio.json"
     edited.write_text(edited.read_text().replace('"per_class": 5', '"per_class": 4'))
+    lost = Path(shutil.copytree(place / "manifest", place / "lost"))
+    (lost / "README.md").unlink()
+    foreign = Path(shutil.copytree(place / "truncated", place / "foreign"))
+    shutil.copy(place / "thesis/thesis.tex", foreign / "data")
+    (place / "recipe").write_text("generator: diffusers")
     weights = Path(shutil.copytree(place / "sio/seed-0", place / "torn")) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     make_animals(place / "animals")
     folders = (
         "generator", "set", "baseline", "sio", "thesis", "new", "truncated", "edited", "manifest", "torn", "animals",
+        "lost", "foreign", "recipe", "nothing",
     )  # fmt: skip
     names = {name: str(place / name) for name in folders}
     before = snapshot(place)

@@ -11,8 +11,8 @@ from sio_data import files, generate
 from sio_data.engines.claims import claim
 from sio_data.engines.drawing import Drawer
 from sio_data.errors import SioDataError
-from tests.conftest import snapshot
-from tests.test_generation import ARGUMENTS, BACKEND
+from tests.conftest import BACKEND, snapshot
+from tests.test_generation import ARGUMENTS
 
 
 def test_a_claim_is_had_once_until_it_is_released(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from sio_data.engines.order import WorkOrder
 from sio_data.errors import InputError, SettingsMismatchError, SioDataError
 from sio_data.plan import Plan
 from sio_data.request import Request
-from tests.conftest import snapshot
-from tests.test_generation import ARGUMENTS, BACKEND
+from tests.conftest import BACKEND, snapshot
+from tests.test_generation import ARGUMENTS
 
 
 @pytest.fixture

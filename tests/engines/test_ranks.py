@@ -7,8 +7,8 @@ import pytest
 from sio_data import generate
 from sio_data.engines.ranks import Rank, read_rank
 from sio_data.errors import IncompleteError, InputError
-from tests.conftest import snapshot
-from tests.test_generation import ARGUMENTS, BACKEND
+from tests.conftest import BACKEND, snapshot
+from tests.test_generation import ARGUMENTS
 
 
 @pytest.mark.parametrize(

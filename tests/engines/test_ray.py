@@ -7,8 +7,8 @@ import pytest
 
 from sio_data import generate
 from sio_data.errors import InputError
-from tests.conftest import snapshot
-from tests.test_generation import ARGUMENTS, BACKEND
+from tests.conftest import BACKEND, snapshot
+from tests.test_generation import ARGUMENTS
 
 
 def test_a_killed_actor_loses_no_finished_shard_and_its_own_is_made_again(tiny_generator: Path, tmp_path: Path) -> None:
