@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import read_json, sha256_file
 from sio_data.manifest import MANIFEST, Manifest, Origin, ShardRecord
@@ -119,8 +121,8 @@ def _stated(stated: dict[str, Any], recipe: Recipe) -> tuple[ShardRecord, ...]:
 def card_metadata(folder: Path) -> dict[str, Any]:
     """Read a card's metadata; nothing if there is none that can be read."""
     try:
-        _, front, _ = (folder / CARD).read_text(encoding="utf-8").split("---\n", 2)
-        metadata = yaml.safe_load(front)
+        text = (folder / CARD).read_text(encoding="utf-8")
+        metadata = yaml.safe_load(text.removeprefix("---\n").partition("\n---\n")[0])
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return metadata if isinstance(metadata, dict) else {}

@@ -1,6 +1,5 @@
 import random
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 from sio_data import generate, verify
 from sio_data.cli import main
 from sio_data.errors import CorruptSetError, IncompleteError, InputError
-from sio_data.fitting.pipeline import ClassConditionalPipeline
 from sio_data.manifest import Manifest
 from sio_data.recovery import copy_for_card
 from tests.conftest import BACKEND, snapshot
@@ -114,14 +112,16 @@ def test_samples_made_again_are_the_same(tiny_set: Path, tiny_generator: Path, c
 def test_samples_made_again_are_spread_over_the_set(
     tiny_set: Path, tiny_generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from sio_data.engines.drawing import Drawer
+
     seeds: list[int] = []
-    denoise = ClassConditionalPipeline.denoise
+    sample = Drawer.sample
 
-    def watch(self: ClassConditionalPipeline, labels: torch.Tensor, generators: Sequence[torch.Generator], *rest):
-        seeds.extend(generator.initial_seed() for generator in generators)
-        return denoise(self, labels, generators, *rest)
+    def watch(self: Drawer, own_labels: object, drawn: object) -> torch.Tensor:
+        seeds.extend(drawn.tolist())
+        return sample(self, own_labels, drawn)
 
-    monkeypatch.setattr(ClassConditionalPipeline, "denoise", watch)
+    monkeypatch.setattr(Drawer, "sample", watch)
     verify(tiny_set, regenerate=3, weights=str(tiny_generator))
     from sio_data.plan import Plan
 
