@@ -276,13 +276,15 @@ def name_classes(count: int, asked: Sequence[str] | None) -> tuple[str, ...]:
 
     Args:
         count: How many classes the weights have.
-        asked: The classes that the user named; if they are as many, they are the names, in the weights' order.
+        asked: The classes that the user named. Names that we could not know, as many as the weights have classes,
+            are taken as the names in the weights' order; otherwise they select among those below.
 
     Returns:
         Those names; for 1000 classes ImageNet's (its WordNet ids if the user asks for such); otherwise `0`, `1`, ...
     """
-    if asked is not None and len(asked) == count:
-        return tuple(asked)
+    known: tuple[str, ...] = tuple(map(str, range(count)))
     if count == 1000:
-        return imagenet_wnids() if asked and {*asked} <= {*imagenet_wnids()} else imagenet_names()
-    return tuple(map(str, range(count)))
+        known = imagenet_wnids() if asked and {*asked} <= {*imagenet_wnids()} else imagenet_names()
+    if asked is not None and len(asked) == count and not {*asked} & {*known}:
+        return tuple(asked)
+    return known

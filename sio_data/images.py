@@ -1,7 +1,11 @@
 """Pictures: encoding, decoding, fitting to a square, and grids by class. All pixels are RGB uint8."""
 
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,7 @@ _PILLOW_FORMATS: dict[str, dict[str, object]] = {
     "webp": {"format": "WEBP", "lossless": True},
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
 }
+_BYTES_AT_ONCE = 1 << 20
 IMAGE_FORMATS = ("png", *_PILLOW_FORMATS)
 IMAGE_ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)  # of Pillow
 
@@ -32,13 +37,31 @@ def encode(images: Pixels, image_format: str) -> list[bytes]:
     Returns:
         B files.
     """
-    return encode_png(images) if image_format == "png" else [_encode(image, image_format) for image in images]
+    step = max(1, _BYTES_AT_ONCE // images[0].nbytes)
+    pieces = [images[start : start + step] for start in range(0, len(images), step)]
+    encoded = map(_encode, pieces, repeat(image_format)) if len(pieces) == 1 else _encode_together(pieces, image_format)
+    return [file for files in encoded for file in files]
 
 
-def _encode(image: Pixels, image_format: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, **_PILLOW_FORMATS[image_format])  # type: ignore[arg-type]
-    return buffer.getvalue()
+def _encode_together(pieces: Sequence[Pixels], image_format: str) -> Iterator[list[bytes]]:
+    """Encode large images on several cores: one is slower than a good GPU draws them."""
+    return _encoders().map(_encode, pieces, repeat(image_format))
+
+
+@cache
+def _encoders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), "encoder")
+
+
+def _encode(images: Pixels, image_format: str) -> list[bytes]:
+    if image_format == "png":
+        return encode_png(images)
+    files = []
+    for image in images:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, **_PILLOW_FORMATS[image_format])  # type: ignore[arg-type]
+        files.append(buffer.getvalue())
+    return files
 
 
 def decode(data: bytes, size: int) -> Pixels:

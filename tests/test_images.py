@@ -14,6 +14,15 @@ def test_lossless_round_trip(image_format: str) -> None:
     assert np.array_equal(decode(encode(image[None], image_format)[0], 8), image)
 
 
+@pytest.mark.parametrize("image_format", ["png", "webp"])
+def test_large_images_keep_their_order_and_their_bytes(image_format: str) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (5, 512, 512, 3), dtype=np.uint8)
+    images[:, 1:] = images[:, :1]
+    files = encode(images, image_format)
+    assert files == [encode(image[None], image_format)[0] for image in images]
+    assert all(np.array_equal(decode(file, 512), image) for file, image in zip(files, images, strict=True))
+
+
 def test_jpg_is_close() -> None:
     image = np.full((8, 8, 3), 100, np.uint8)
     assert np.abs(decode(encode(image[None], "jpg")[0], 8).astype(int) - 100).max() <= 2
