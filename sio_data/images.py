@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import repeat
@@ -39,17 +39,13 @@ def encode(images: Pixels, image_format: str) -> list[bytes]:
     """
     step = max(1, _BYTES_AT_ONCE // images[0].nbytes)
     pieces = [images[start : start + step] for start in range(0, len(images), step)]
-    encoded = map(_encode, pieces, repeat(image_format)) if len(pieces) == 1 else _encode_together(pieces, image_format)
-    return [file for files in encoded for file in files]
-
-
-def _encode_together(pieces: Sequence[Pixels], image_format: str) -> Iterator[list[bytes]]:
-    """Encode large images on several cores: one is slower than a good GPU draws them."""
-    return _encoders().map(_encode, pieces, repeat(image_format))
+    run_all = map if len(pieces) == 1 else _encoders().map
+    return [file for files in run_all(_encode, pieces, repeat(image_format)) for file in files]
 
 
 @cache
 def _encoders() -> ThreadPoolExecutor:
+    """Give threads for large images: one core encodes them more slowly than a good GPU draws them."""
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1), "encoder")
 
 
