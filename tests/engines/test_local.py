@@ -84,7 +84,7 @@ def test_an_order_survives_json_and_refuses_other_weights(order: WorkOrder, tiny
     assert copy == order
     assert os.path.isabs(copy.folder)  # noqa: PTH117
     other = Request(BACKEND, str(tiny_generator), **{**ARGUMENTS, "sampling": {"steps": "2"}})
-    with pytest.raises(SettingsMismatchError, match="not those that the set was begun with"):
+    with pytest.raises(SettingsMismatchError, match="the set was begun with another sampling"):
         other.open_same(order.recipe)
 
 
