@@ -14,6 +14,7 @@ import torch
 from exported_programs import LABELS, SEEDS, Tiny, edit_json, export, make, nodes, open_file, rewrite
 
 from sio_data.errors import InputError
+from sio_data.generators.aten_operators import find_operator
 
 MODEL = "models/model.json"
 
@@ -93,6 +94,21 @@ def test_an_archive_of_an_older_format_is_refused_and_not_run(copy: Path, tmp_pa
         "torch.ops.aten.__class__.mro",
         "torch.ops.aten.name.join",
         "torch.ops.aten.no_such.default",
+        "torch.ops.aten.max_pool2d_with_indices_backward.default",
+        "torch.ops.aten.segment_reduce.default",
+        "torch.ops.aten.sparse_csr_tensor.crow_col_value_size",
+        "torch.ops.aten.ctc_loss.IntList",
+        "torch.ops.aten.set_.source_Tensor_storage_offset",
+        "torch.ops.aten.resize_.default",
+        "torch.ops.aten.as_strided.default",
+        "torch.ops.aten.empty.memory_format",
+        "torch.ops.aten.new_empty.default",
+        "torch.ops.aten.set_grad_enabled.default",
+        "torch.ops.aten._native_batch_norm_legit.default",
+        "torch.ops.aten.add.out",
+        "torch.ops.aten.add.str",
+        "torch.ops.aten.mul.left_t",
+        "torch.ops.aten.view.dtype",
         "torch.ops.prim.Print.default",
         "torch.ops.higher_order.cond",
         "torch.load",
@@ -107,6 +123,46 @@ def test_a_program_calls_nothing_but_operators_of_torch(copy: Path, tmp_path: Pa
     with pytest.raises(InputError, match="the program calls"):
         open_file(copy)
     assert not (tmp_path / "trace").exists()
+
+
+def call(target: str, *positional: object) -> object:
+    return find_operator(*target.split("."))(*positional)
+
+
+ONES, WIDE = torch.ones(1), torch.ones(1, 9, 2, 2)
+NINE = torch.ones(9)
+LEAST = torch.tensor([-(2**63)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("_native_batch_norm_legit_no_training.default", WIDE, None, None, ONES, NINE, 0.1, 1e-5), "running_mean"),
+        (("_native_batch_norm_legit_no_training.default", WIDE, None, None, NINE, ONES, 0.1, 1e-5), "running_var"),
+        (("_native_batch_norm_legit_no_training.default", WIDE, ONES, None, NINE, NINE, 0.1, 1e-5), "weight"),
+        (("_native_batch_norm_legit_no_training.default", WIDE, None, None, None, None, 0.1, 1e-5), "missing"),
+        (("_native_batch_norm_legit_no_training.default", ONES, None, None, ONES, ONES, 0.1, 1e-5), "too few"),
+        (("batch_norm.default", WIDE, None, None, NINE, ONES, False, 0.1, 1e-5, False), "running_var"),
+        (("upsample_nearest2d.default", WIDE, [4, 4], 1e-300, 1e-300), "scale"),
+        (("upsample_nearest2d.vec", WIDE, None, [float("nan"), 2.0]), "scale"),
+        (("embedding.default", WIDE[0, 0], torch.tensor([10**9])), "out of range"),
+        (("gather.default", NINE, 0, torch.tensor([10**9])), "out of bounds"),
+        (("index.Tensor", NINE, [torch.tensor([-(10**9)])]), "out of bounds"),
+        (("index_put.default", NINE, [torch.tensor([10**9])], ONES), "out of bounds"),
+        (("scatter_add.default", NINE, 0, torch.tensor([10**9]), ONES), "out of bounds"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_operators_do_not_reach_beyond_their_tensors(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises((ValueError, IndexError, RuntimeError), match=message):
+        call(*arguments)
+
+
+def test_a_division_that_would_stop_the_process_is_refused() -> None:
+    divide = find_operator("div", "Tensor_mode")
+    with pytest.raises(ValueError, match="'trunc'"):
+        divide(LEAST, torch.tensor([-1]), rounding_mode="trunc")
+    assert divide(NINE, 2, rounding_mode="trunc").sum() == 0
 
 
 def test_texts_that_torch_would_evaluate_are_not(copy: Path, tmp_path: Path) -> None:
