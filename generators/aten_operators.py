@@ -69,6 +69,12 @@ _WITHOUT_TENSORS = {"sym_size", "sym_numel", "sym_stride", "sym_storage_offset"}
 _INSTANCE_NORM = "_native_batch_norm_legit.no_stats"  # what it is decomposed into, "training" or not
 _TRAINING = ("train", "training")
 _SCALES = 1 / 1024, 1024
+_KINDS = {  # torch takes whole numbers for these too, and crashes if they stand for none
+    "dtype": torch.dtype,
+    "layout": torch.layout,
+    "memory_format": torch.memory_format,
+    "device": torch.device,
+}
 
 
 def find_operator(name: str, overload: str) -> Callable[..., Any]:
@@ -124,17 +130,12 @@ def _check(target: str, given: Mapping[str, Any]) -> None:
         ValueError: The arguments do not fit together.
     """
     base = target.split(".")[0]
+    for name, kind in _KINDS.items():
+        if not isinstance(given.get(name), kind | None):
+            raise ValueError(f"{given[name]!r} is no {name}")
     values: Any = given.get("input", given.get("self"))
     if "batch_norm" in base:
-        if values.dim() < 2:
-            raise ValueError(f"{values.dim()} dimensions are too few")
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            if given.get(name) is not None and given[name].shape != values.shape[1:2]:
-                raise ValueError(f"{name} has the shape {[*given[name].shape]}, not {[*values.shape[1:2]]}")
-        if base.endswith("no_training") and (given.get("running_mean") is None or given.get("running_var") is None):
-            raise ValueError("the running statistics are missing")
-        if target == _INSTANCE_NORM and len(values) != 1:
-            raise ValueError("it mixes the images of a batch. Export the program with running statistics")
+        _check_batch_norm(target, values, given)
     if "upsample" in base:
         scales = [value for name, value in given.items() if name.startswith("scale") and value is not None]
         for scale in [part for value in scales for part in (value if isinstance(value, list) else [value])]:
@@ -144,3 +145,18 @@ def _check(target: str, given: Mapping[str, Any]) -> None:
         isinstance(value, torch.Tensor) and value.is_floating_point() for value in given.values()
     ):  # the processor stops at the least whole number divided by -1
         raise ValueError("whole numbers are not divided with rounding_mode 'trunc' here")
+
+
+def _check_batch_norm(target: str, values: torch.Tensor, given: Mapping[str, Any]) -> None:
+    if values.dim() < 2:
+        raise ValueError(f"{values.dim()} dimensions are too few")
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        if given.get(name) is not None and given[name].shape != values.shape[1:2]:
+            raise ValueError(f"{name} has the shape {[*given[name].shape]}, not {[*values.shape[1:2]]}")
+    if target != _INSTANCE_NORM:
+        if given.get("running_mean") is None or given.get("running_var") is None:
+            raise ValueError("the running statistics are missing")
+    elif given.get("training") is not True:
+        raise ValueError("without running statistics it works in training mode only")
+    elif len(values) != 1:
+        raise ValueError("it mixes the images of a batch. Export the program with running statistics")

@@ -15,6 +15,7 @@ from exported_programs import LABELS, SEEDS, Tiny, edit_json, export, make, node
 
 from sio_data.errors import InputError
 from sio_data.generators.aten_operators import find_operator
+from sio_data.generators.pt2 import _read_tensor
 
 MODEL = "models/model.json"
 
@@ -143,6 +144,10 @@ LEAST = torch.tensor([-(2**63)])
         (("_native_batch_norm_legit_no_training.default", WIDE, None, None, None, None, 0.1, 1e-5), "missing"),
         (("_native_batch_norm_legit_no_training.default", ONES, None, None, ONES, ONES, 0.1, 1e-5), "too few"),
         (("batch_norm.default", WIDE, None, None, NINE, ONES, False, 0.1, 1e-5, False), "running_var"),
+        (("_native_batch_norm_legit.no_stats", WIDE, None, None, False, 0.1, 1e-5), "training mode only"),
+        (("_native_batch_norm_legit.no_stats", WIDE.repeat(2, 1, 1, 1), None, None, True, 0.1, 1e-5), "mixes"),
+        (("to.dtype", WIDE, 1000), "no dtype"),
+        (("to.dtype", WIDE, torch.float64, False, False, 4), "no memory_format"),
         (("upsample_nearest2d.default", WIDE, [4, 4], 1e-300, 1e-300), "scale"),
         (("upsample_nearest2d.vec", WIDE, None, [float("nan"), 2.0]), "scale"),
         (("embedding.default", WIDE[0, 0], torch.tensor([10**9])), "out of range"),
@@ -208,6 +213,70 @@ def test_weights_that_are_too_small_are_refused(copy: Path) -> None:
     rewrite(copy, lambda members: members.update({"data/weights/weight_0": b"1234"}))
     with pytest.raises(InputError, match="is damaged"):
         open_file(copy).sample(LABELS, SEEDS)
+
+
+@pytest.mark.parametrize("member", [MODEL, "data/weights/weight_0"])
+def test_members_that_are_compressed_are_not_read(copy: Path, member: str) -> None:
+    """They could be a thousand times as long as the file."""
+    with zipfile.ZipFile(copy) as archive:
+        members = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(copy, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data, zipfile.ZIP_DEFLATED if name.endswith(member) else zipfile.ZIP_STORED)
+    with pytest.raises(InputError, match=f"{member} is compressed"):
+        open_file(copy).sample(LABELS, SEEDS)
+
+
+def test_weights_larger_than_their_bytes_are_refused(copy: Path) -> None:
+    """Repeated by strides of zero, a few bytes would fill the memory."""
+
+    def stretch(entries: dict[str, Any]) -> None:
+        meta = entries["config"]["classes.weight"]["tensor_meta"]
+        meta.update(sizes=[{"as_int": 10**14}], strides=[{"as_int": 0}])
+
+    edit_json(copy, "data/weights/model_weights_config.json", stretch)
+    with pytest.raises(InputError, match="has 96 bytes, too few"):
+        open_file(copy).sample(LABELS, SEEDS)
+
+
+def test_truth_values_are_read_as_zero_or_one() -> None:
+    def read(name: str) -> torch.Tensor:
+        return torch.tensor([0, 1, 255], dtype=torch.uint8)
+
+    meta = {"dtype": 12, "sizes": [{"as_int": 3}], "strides": [{"as_int": 1}], "storage_offset": {"as_int": 0}}
+    truths = _read_tensor(read, "weights", {"path_name": "a", "tensor_meta": meta})
+    assert truths.view(torch.uint8).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("target", "values"),
+    [
+        ("_operator.mul", [{"as_string": "a"}, {"as_int": 10**14}]),
+        ("_operator.mul", [{"as_ints": [1]}, {"as_int": 10**14}]),
+        ("_operator.pow", [{"as_int": 7}, {"as_int": 10**9}]),
+        ("_operator.mul", [{"as_int": 2**40}, {"as_int": 2**40}]),
+        ("torch.ops.aten.zeros.default", [{"as_ints": [10**14]}]),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused(copy: Path, target: str, values: list[dict[str, Any]]) -> None:
+    inputs = [{"name": "", "arg": value, "kind": 1} for value in values]
+    node = {"target": target, "inputs": inputs, "outputs": [{"as_sym_int": {"as_name": "extra"}}]}
+    edit_json(copy, MODEL, lambda model: nodes(model).insert(0, node))
+    with pytest.raises(InputError, match=f"fails in {target}"):
+        open_file(copy).sample(LABELS, SEEDS)
+
+
+def test_memory_that_runs_out_is_told(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sio_data.generators.aten_operators._check", fail)
+        with pytest.raises(InputError, match=r"fails in .*MemoryError"):
+            open_file(copy).sample(LABELS, SEEDS)
+    monkeypatch.setattr(zipfile.ZipFile, "read", fail)
+    with pytest.raises(InputError, match="MemoryError"):
+        open_file(copy)
 
 
 @pytest.mark.parametrize("cut", [0, 1000, -1000])
