@@ -65,6 +65,11 @@ _OPERATORS = {  # by their names without the overload
     """,
 }
 _ALLOWED = frozenset(name for names in _OPERATORS.values() for name in names.split())
+_BARRED = {
+    ("view", "dtype"),  # would make truth values of any bits
+    ("repeat_interleave", "Tensor"),  # crashes where the sum of the counts overflows
+    ("repeat_interleave", "self_Tensor"),
+}
 _WITHOUT_TENSORS = {"sym_size", "sym_numel", "sym_stride", "sym_storage_offset"}
 _INSTANCE_NORM = "_native_batch_norm_legit.no_stats"  # what it is decomposed into, "training" or not
 _TRAINING = ("train", "training")
@@ -99,7 +104,7 @@ def _is_listed(found: torch._ops.OpOverload, name: str, overload: str) -> bool:
     schema = found._schema
     if name not in _ALLOWED or schema.is_mutable != name.endswith("_"):
         return False
-    if (name, overload) == ("view", "dtype"):  # it would make truth values of any bits
+    if (name, overload) in _BARRED:
         return False
     if any(word in str(schema) for word in ("Dimname", "Generator")):
         return False

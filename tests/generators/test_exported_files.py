@@ -110,6 +110,7 @@ def test_an_archive_of_an_older_format_is_refused_and_not_run(copy: Path, tmp_pa
         "torch.ops.aten.add.str",
         "torch.ops.aten.mul.left_t",
         "torch.ops.aten.view.dtype",
+        "torch.ops.aten.repeat_interleave.Tensor",
         "torch.ops.prim.Print.default",
         "torch.ops.higher_order.cond",
         "torch.load",
