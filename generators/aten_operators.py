@@ -3,10 +3,11 @@
 Many operators of torch trust their arguments: a backward pass writes wherever it is told, a sparse tensor reads there,
 and `empty` shows what lay in memory before. So everything that is not listed here is refused. What is listed was tried
 on the CPU with senseless shapes, indices and settings: it refuses them itself, or else is guarded below. So a program
-can neither reach memory that is not its own, nor stop the process by these; it can still ask for more memory or time
-than there is. On a GPU an index out of range ends the process, as in any program of torch.
+can, as far as these trials tell, neither reach memory that is not its own nor crash; it can still ask for more memory
+or time than there is. On a GPU an index out of range ends the process, as in any program of torch.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -67,6 +68,8 @@ _OPERATORS = {  # by their names without the overload
 _ALLOWED = frozenset(name for names in _OPERATORS.values() for name in names.split())
 _BARRED = {
     ("view", "dtype"),  # would make truth values of any bits
+    ("to", "prim_Device"),  # crash where nothing is asked for
+    ("to", "prim_dtype"),
     ("repeat_interleave", "Tensor"),  # crashes where the sum of the counts overflows
     ("repeat_interleave", "self_Tensor"),
 }
@@ -74,6 +77,8 @@ _WITHOUT_TENSORS = {"sym_size", "sym_numel", "sym_stride", "sym_storage_offset"}
 _INSTANCE_NORM = "_native_batch_norm_legit.no_stats"  # what it is decomposed into, "training" or not
 _TRAINING = ("train", "training")
 _SCALES = 1 / 1024, 1024
+_WINDOWS = ("kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "pad", "output_size")
+_LONGEST = 2**24  # torch computes with these unchecked, so that products of larger ones overflow
 _KINDS = {  # torch takes whole numbers for these too, and crashes if they stand for none
     "dtype": torch.dtype,
     "layout": torch.layout,
@@ -138,9 +143,18 @@ def _check(target: str, given: Mapping[str, Any]) -> None:
     for name, kind in _KINDS.items():
         if not isinstance(given.get(name), kind | None):
             raise ValueError(f"{given[name]!r} is no {name}")
+    for name in _WINDOWS:
+        lengths = given.get(name)
+        for length in lengths if isinstance(lengths, list) else [lengths]:
+            if isinstance(length, int) and abs(length) > _LONGEST:
+                raise ValueError(f"{name} {length} is senseless")
     values: Any = given.get("input", given.get("self"))
     if "batch_norm" in base:
         _check_batch_norm(target, values, given)
+    if base == "native_group_norm":
+        counts = [given[name] for name in ("N", "C", "HxW", "group")]
+        if min(counts) < 0 or math.prod(counts[:3]) != values.numel() or counts[3] < 1 or counts[1] % counts[3]:
+            raise ValueError(f"the counts {counts} do not fit the shape {[*values.shape]}")
     if "upsample" in base:
         scales = [value for name, value in given.items() if name.startswith("scale") and value is not None]
         for scale in [part for value in scales for part in (value if isinstance(value, list) else [value])]:
