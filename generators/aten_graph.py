@@ -1,9 +1,9 @@
 """Runs the graph of an exported program: a list of calls of torch's own operators, and nothing else.
 
 This is what keeps a hostile file from running code. `torch.export.load` would unpickle, load native code, evaluate
-texts as Python and call whatever can be reached from the module `torch`. Here a call is made only if its target is an
-operator of `torch.ops.aten` that is not barred, or one of a few functions of numbers; its arguments are numbers, words
-and tensors. There is nothing else in the language.
+texts as Python and call whatever can be reached from the module `torch`. Here a call is made only if its target is
+listed in `sio_data.generators.aten_operators`, or is one of a few functions of numbers; its arguments are numbers,
+words and tensors. There is nothing else in the language.
 """
 
 import math
@@ -16,6 +16,8 @@ from typing import Any
 import torch
 
 from sio_data.errors import InputError
+
+from .aten_operators import find_operator, is_training
 
 DTYPES = {
     1: torch.uint8,
@@ -39,10 +41,31 @@ _MEMORY_FORMATS = {
 }
 _LAYOUTS = {7: torch.strided}
 _ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
+_WIDTH, _POWER = 64, 64  # the bits of a size, and the largest exponent between two
+
+
+def _of_numbers(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a function to the numbers that sizes are computed with: texts and long integers could fill the memory."""
+
+    def compute(*values: Any) -> Any:
+        if call is operator.pow and abs(values[-1]) > _POWER:
+            raise ValueError(f"an exponent of {values[-1]} is senseless")
+        result = call(*map(_check_number, values))
+        return _check_number(result)
+
+    return compute
+
+
+def _check_number(value: Any) -> Any:
+    if not isinstance(value, int | float) or (isinstance(value, int) and value.bit_length() > _WIDTH):
+        raise TypeError(f"only numbers of {_WIDTH} bits are computed with, not a {type(value).__name__}")
+    return value
+
+
 _CALLS: dict[str, Callable[..., Any]] = {
-    **{f"math.{call.__name__}": call for call in (math.ceil, math.floor, math.trunc)},
+    **{f"math.{call.__name__}": _of_numbers(call) for call in (math.ceil, math.floor, math.trunc)},
     **{
-        f"_operator.{call.__name__}": call
+        f"_operator.{call.__name__}": _of_numbers(call)
         for call in (
             *(operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.mod),
             *(operator.pow, operator.neg, operator.and_, operator.or_),
@@ -50,21 +73,12 @@ _CALLS: dict[str, Callable[..., Any]] = {
         )
     },
     **{
-        f"torch.{call.__name__}": call
+        f"torch.{call.__name__}": _of_numbers(call)
         for call in (torch.sym_float, torch.sym_int, torch.sym_ite, torch.sym_max, torch.sym_min, torch.sym_not)
     },
     # What stands under torch.no_grad() in the source: a graph of its own, and gradients are off anyway.
     "torch.ops.higher_order.wrap_with_set_grad_enabled": lambda enabled, graph, *values: graph(values),
 }
-_PRIVATE = {  # beside those of torch's core set: internal operators check their arguments less
-    "_assert_async",
-    "_assert_scalar",
-    "_assert_tensor_metadata",
-    "_unsafe_view",
-    "_upsample_bicubic2d_aa",
-    "_upsample_bilinear2d_aa",
-}
-_INSTANCE_NORM = "torch.ops.aten._native_batch_norm_legit.no_stats"  # what it is decomposed into, "training" or not
 
 
 class _Name(str):
@@ -111,7 +125,10 @@ class Graph:
         for node in self._nodes:
             try:
                 node.run(known, device)
-            except (RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            except (
+                *(RuntimeError, LookupError, TypeError, ValueError),
+                *(ArithmeticError, AttributeError, MemoryError),
+            ) as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise InputError(f"the program fails in {node.target}: {reason}") from error
             for name in node.last_uses:
@@ -128,10 +145,7 @@ class _Node:
         self._positional = [_parse(entry["arg"]) for entry in node["inputs"] if entry["kind"] == 1]
         self._keyword = {entry["name"]: _parse(entry["arg"]) for entry in node["inputs"] if entry["kind"] == 2}
         self._results = [_parse(entry) for entry in node["outputs"]]
-        training = any(
-            entry["name"] in ("train", "training") and entry["arg"].get("as_bool") for entry in node["inputs"]
-        )
-        if training and self.target != _INSTANCE_NORM:
+        if is_training(self._call, self._positional, self._keyword):
             raise InputError(f"the program was exported in training mode ({self.target}). Call .eval() before.")
         self.names = {*_names_in([*self._positional, *self._keyword.values(), *self._results])}
         self.last_uses: set[str] = set()
@@ -153,13 +167,9 @@ def _find(target: str) -> Callable[..., Any]:
     if target in _CALLS:
         return _CALLS[target]
     match = _ATEN.fullmatch(target)
-    found = getattr(getattr(torch.ops.aten, match[1], None), match[2], None) if match else None
-    if not match or not isinstance(found, torch._ops.OpOverload):
+    if not match:
         raise InputError(f"the program calls {target[:80]!r}, which is no operator of torch.ops.aten.")
-    private = match[1].startswith("_") and match[1] not in _PRIVATE and torch.Tag.core not in found.tags
-    if private or any(argument.name == "filename" for argument in found._schema.arguments):
-        raise InputError(f"the program calls {target[:80]!r}, which a generator has no need of.")
-    return found
+    return find_operator(match[1], match[2])
 
 
 def _parse(argument: Mapping[str, Any]) -> Any:

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from sio_data.backend import About, check_size, hash_files, read_options, resize, seeded_noise, to_uint8
+from sio_data.backend import About, check_size, read_options, resize, seeded_noise, to_uint8
 from sio_data.class_lists import expand_classes
 from sio_data.device import pick_device
 from sio_data.errors import InputError, UnknownNameError
-from sio_data.files import read_json
+from sio_data.files import read_json, sha256_file, sha256_json
 
 from .pt2 import Program, TensorInfo
 
@@ -27,8 +27,11 @@ class ExportedGenerator:
     `["cifar10"]`) and `range` (the values of black and white, like `[-1, 1]`); it may state `licence`, `citation` and
     `z` (the noise's shape without the batch, to be compared with the program's).
 
+    The revision is a hash of the program, the classes and the range, which decide the images. At first use two samples
+    are drawn together and alone; a program whose images depend on the batch is refused.
+
     A program with a fixed batch is fed in pieces of that size, the last one filled up. How the file is kept from
-    running code is told in `sio_data.generators.pt2.Program` and `sio_data.generators.aten_graph`.
+    running code is told in `sio_data.generators.pt2.Program` and `sio_data.generators.aten_operators`.
 
     Args:
         weights: The `.pt2` file.
@@ -72,14 +75,35 @@ class ExportedGenerator:
         self.image_size = check_size("exported", image_size, own_size)
         self.licence: str = card.get("licence", "unknown")
         self.citation: str = card.get("citation", "")
-        self.revision = hash_files(path.parent, [path, card_file])
+        self.revision = sha256_json(
+            {"program": sha256_file(path), "classes": self.class_names, "range": [float(end) for end in self._range]}
+        )
 
     @cached_property
     def _weights(self) -> list[torch.Tensor | None]:
         return self._program.load(self._device)
 
+    @cached_property
+    def _is_checked(self) -> bool:
+        """Draw two samples together and alone, once.
+
+        Raises:
+            InputError: Their images differ, so that a sample would depend on those that happen to be drawn with it.
+        """
+        noise, labels = seeded_noise(self._noise.shape, [0, 1]), torch.tensor([0, len(self.class_names) - 1])
+        if self._program.batch[1] > 1:
+            alone = torch.cat([self._draw(noise[i : i + 1], labels[i : i + 1]) for i in range(2)])
+            difference = int((self._draw(noise, labels).int() - alone.int()).abs().max())
+            if difference > 1:
+                raise InputError(
+                    f"the program mixes the images of a batch: one alone differs by {difference} of 255 levels. "
+                    "Export it without statistics of the batch."
+                )
+        return True
+
     def sample(self, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         """Make one image for each label; see `sio_data.generator.Generator.sample`."""
+        _ = self._is_checked
         noise = seeded_noise(self._noise.shape, seeds)
         size = int(min(self._program.batch[1], len(seeds)))
         pieces = zip(noise.split(size), labels.cpu().split(size), strict=True)

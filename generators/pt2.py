@@ -5,9 +5,10 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ class TensorInfo:
 class Program:
     """A program of `torch.export.save`, opened without reading its weights.
 
-    Nothing in a hostile file can run. Of the archive are read only JSON and the plain bytes of tensors, never its
-    pickles (sample inputs, custom objects, tensor subclasses, older formats) nor compiled code, and `Graph` calls
-    nothing but operators of torch.
+    Nothing in a hostile file can run as code. Of the archive are read only JSON and the plain bytes of tensors, never
+    its pickles (sample inputs, custom objects, tensor subclasses, older formats) nor compiled code, and `Graph` calls
+    nothing but the operators of `aten_operators`. What is read takes no more memory than the file is long; but what
+    the program computes may take more memory or time than there is.
 
     Args:
         path: The `.pt2` file.
@@ -76,7 +78,8 @@ class Program:
             InputError: They are damaged.
         """
         with _reading(self._path) as archive:
-            return [source and _read_tensor(archive, *source).to(device) for source in self._sources]
+            read = cache(partial(_read_storage, archive))
+            return [source and _read_tensor(read, *source).to(device) for source in self._sources]
 
     def run(
         self, weights: Sequence[torch.Tensor | None], inputs: Sequence[torch.Tensor], device: torch.device
@@ -116,7 +119,7 @@ def _reading(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except (
         *(zipfile.BadZipFile, zlib.error, OSError, EOFError),
-        *(LookupError, TypeError, ValueError, AttributeError, RuntimeError),
+        *(LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError),
     ) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
@@ -125,8 +128,17 @@ def _reading(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read a member, which is never longer than the file: torch does not compress."""
     root = archive.namelist()[0].split("/")[0]
-    return archive.read(f"{root}/{name}")
+    member = archive.getinfo(f"{root}/{name}")
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+        raise ValueError(f"{name} is compressed")
+    return archive.read(member)
+
+
+def _read_storage(archive: zipfile.ZipFile, name: str) -> torch.Tensor:
+    data = bytearray(_read_member(archive, name))
+    return torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
 
 
 def _read_json(archive: zipfile.ZipFile, name: str) -> Any:
@@ -148,12 +160,16 @@ def _find_source(spec: Mapping[str, Any], payloads: Mapping[str, Any]) -> tuple[
     return folder, payload
 
 
-def _read_tensor(archive: zipfile.ZipFile, folder: str, payload: Mapping[str, Any]) -> torch.Tensor:
+def _read_tensor(read: Callable[[str], torch.Tensor], folder: str, payload: Mapping[str, Any]) -> torch.Tensor:
     meta = payload["tensor_meta"]
-    data, dtype = _read_member(archive, f"data/{folder}/{payload['path_name']}"), DTYPES[meta["dtype"]]
-    storage = torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
+    dtype = DTYPES[meta["dtype"]]
     sizes, strides = ([entry["as_int"] for entry in meta[key]] for key in ("sizes", "strides"))
-    return storage.as_strided(sizes, strides, meta["storage_offset"]["as_int"])
+    storage = read(f"data/{folder}/{payload['path_name']}")
+    if math.prod(sizes) * dtype.itemsize > len(storage):
+        raise ValueError(f"{payload['path_name']} has {len(storage)} bytes, too few for {sizes}")
+    if dtype == torch.bool:  # other bits than those of 0 and 1 would be no truth values
+        storage = storage != 0
+    return storage.view(dtype).as_strided(sizes, strides, meta["storage_offset"]["as_int"])
 
 
 def _describe(tensor: Mapping[str, Any]) -> TensorInfo:

@@ -18,6 +18,7 @@ from exported_programs import (
     export,
     make,
     open_file,
+    rewrite,
 )
 from torch import nn
 
@@ -158,11 +159,20 @@ def test_classes_can_be_a_group(copy: Path) -> None:
     assert open_file(copy).class_names[:2] == ("airplane", "automobile")
 
 
-def test_revision_is_the_hash_of_program_and_card(program: Path, copy: Path) -> None:
-    (copy.parent / "notes.txt").write_text("of no weight")
-    assert open_file(copy).revision == open_file(program).revision
-    edit_card(copy, range=[0, 1])
-    assert open_file(copy).revision != open_file(program).revision
+def test_revision_is_the_hash_of_what_decides_the_images(program: Path, copy: Path) -> None:
+    revision = open_file(program).revision
+    edit_card(copy, licence="mit", citation="Me, 2024", range=[-1.0, 1.0], z=[8])
+    for suffix in (".pt2", ".json"):
+        copy.with_suffix(suffix).rename(copy.with_name(f"other{suffix}"))
+    other = copy.with_name("other.pt2")
+    assert open_file(other).revision == revision
+    edit_card(other, range=[0, 1])
+    assert open_file(other).revision != revision
+    edit_card(other, classes=["cat", "owl", "dog"])
+    assert open_file(other).revision != revision
+    edit_card(other)
+    rewrite(other, lambda members: members.update({"extra/notes": b"more"}))
+    assert open_file(other).revision != revision
 
 
 @pytest.mark.parametrize(
@@ -249,6 +259,44 @@ def test_a_program_exported_in_training_mode_is_refused(network: nn.Module, tmp_
     file = export(make(Tiny).train(), tmp_path / "tiny.pt2")
     with pytest.raises(InputError, match=r"training mode .*\. Call \.eval\(\)"):
         open_file(file)
+
+
+class Centred(nn.Module):
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        images = draw_grey(z, labels + 1).expand(-1, 3, -1, -1)
+        return torch.tanh(images - images.mean(0, keepdim=True))
+
+
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3, track_running_stats=False)
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        images: torch.Tensor = self.norm(draw_grey(z, labels + 1).expand(-1, 3, -1, -1))
+        return images
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's own, in run_decompositions
+@pytest.mark.parametrize("batch", [BATCH, None], ids=["open", "fixed"])
+@pytest.mark.parametrize(("kind", "decomposed"), [(Centred, False), (Centred, True), (Normed, True)])
+def test_a_program_whose_images_depend_on_the_batch_is_refused(
+    tmp_path: Path, kind: type[nn.Module], decomposed: bool, batch: object
+) -> None:
+    backend = open_file(export(make(kind), tmp_path / "mixing.pt2", batch, decomposed=decomposed))
+    for _ in range(2):
+        with pytest.raises(InputError, match="mixes the images of a batch"):
+            backend.sample(LABELS[:1], SEEDS[:1])
+
+
+def test_a_program_that_draws_in_its_attention_is_refused(tmp_path: Path) -> None:
+    class Dropping(nn.Module):
+        def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            tokens = draw_grey(z, labels + 1).expand(-1, 3, -1, -1)
+            return F.scaled_dot_product_attention(tokens, tokens, tokens, dropout_p=0.5)
+
+    with pytest.raises(InputError, match="draws random numbers of its own"):
+        open_file(export(Dropping(), tmp_path / "dropping.pt2")).sample(LABELS, SEEDS)
 
 
 def test_a_program_with_a_state_is_refused(tmp_path: Path) -> None:
