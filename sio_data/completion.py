@@ -1,18 +1,23 @@
 """From finished shards to a complete set, and back: a set is complete, or visibly incomplete, never in between."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from sio_data.engines.claims import claim
 from sio_data.errors import IncompleteError
-from sio_data.files import make_folder, remove_leftovers, remove_tree, write_text
+from sio_data.files import check_same_settings, is_url, make_folder, remove_leftovers, remove_tree, write_text
 from sio_data.manifest import Manifest, ShardRecord
 from sio_data.plan import Plan
+from sio_data.recipe import Recipe
 from sio_data.records import RECORDS, Records
 from sio_data.recovery import CARD
 from sio_data.set_card import card_fits, render_incomplete_card, render_set_card
 from sio_data.sets import PREVIEW, SyntheticSet
+
+_RUNNING = "running.lock"
 
 
 def is_whole(folder: Path, manifest: Manifest) -> bool:
@@ -39,6 +44,34 @@ def reopen(folder: Path, manifest: Manifest, finished: Sequence[ShardRecord]) ->
         write_text(folder / CARD, render_incomplete_card(manifest))
     if manifest.complete:
         replace(manifest, complete=False, shards=()).write(folder)
+
+
+@contextmanager
+def begun(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """Hold a set that is being made, so that no run with another recipe takes its folder over.
+
+    Raises:
+        SettingsMismatchError: One did, just before.
+    """
+    mine = claim(folder / RECORDS / _RUNNING, wait=True, shared=True)
+    with mine or nullcontext():
+        check_same_settings(folder, Manifest.read(folder).recipe.to_json(), recipe.to_json())
+        yield
+
+
+def may_take_over(folder: Path) -> bool:
+    """Tell whether a folder that was begun, and holds no finished shard, may be begun anew with another recipe.
+
+    Not while a run is at work there; behind a URL that cannot be known.
+    """
+    if is_url(folder):
+        return False
+    if not (folder / RECORDS).is_dir():
+        return True
+    sole = claim(folder / RECORDS / _RUNNING, wait=False)
+    if sole is not None:
+        sole.release()
+    return sole is not None
 
 
 def close(folder: Path, manifest: Manifest, alone: bool) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError
@@ -26,15 +27,19 @@ def as_folder(place: str | Path) -> Path:
     Raises:
         InputError: No installed package can reach that kind of URL.
     """
+    if str(place).startswith("file://"):
+        return Path(unquote(urlsplit(str(place)).path))
     if not is_url(place):
         return Path(place)
     from upath import UPath
 
     try:
         folder = UPath(place, use_listings_cache=False)
-        folder.fs  # noqa: B018  imports the package that reaches it
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{place} cannot be reached: {error} For s3:// install sio-data[s3].") from error
+        folder.exists()
+    except ImportError as error:
+        raise InputError(f"{place} cannot be reached: {error}. For s3:// install sio-data[s3].") from error
+    except Exception as error:  # each kind of URL has errors of its own: no credentials, no route, no such host
+        raise InputError(f"{place} cannot be reached: {error}") from error
     return cast("Path", folder)
 
 
@@ -60,7 +65,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as folder:
             upload = Path(folder) / path.name
             yield upload
-            path.fs.put_file(str(upload), path.path)  # type: ignore[attr-defined]
+            _upload(upload, path)
         return
     temporary = path.with_name(f".{path.name}.{uuid4().hex}{_TEMPORARY}")
     try:
@@ -70,6 +75,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _flush_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _upload(source: Path, path: Any) -> None:
+    if path.protocol in _OBJECT_STORES:
+        path.fs.put_file(str(source), path.path)
+    else:
+        temporary = path.with_name(f".{path.name}.{uuid4().hex}{_TEMPORARY}")
+        path.fs.put_file(str(source), temporary.path)
+        path.fs.mv(temporary.path, path.path)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sio_data.completion import close, is_whole, reopen, tidy
-from sio_data.engines import local, ray_cluster
+from sio_data.completion import begun, close, is_whole, may_take_over, reopen, tidy
+from sio_data.engines.choice import Engine
 from sio_data.engines.job import ShardJob
-from sio_data.engines.order import WorkOrder
-from sio_data.engines.ranks import Rank, is_torchrun, read_rank
-from sio_data.errors import FolderInUseError, InputError
+from sio_data.errors import FolderInUseError
 from sio_data.files import as_folder, check_output_folder, check_same_settings, make_folder
-from sio_data.manifest import MANIFEST, Manifest, Origin, ShardRecord
+from sio_data.manifest import MANIFEST, Manifest, Origin
 from sio_data.plan import Plan
 from sio_data.progress import progress
 from sio_data.recipe import Recipe
@@ -19,8 +17,6 @@ from sio_data.records import Records
 from sio_data.request import Request
 from sio_data.sets import SyntheticSet, open_set, refuse_unknown_shards
 from sio_data.shards import check_shard
-
-ENGINES = ("auto", "local", "ranks", "ray")
 
 
 @dataclass(frozen=True)
@@ -105,48 +101,37 @@ def generate(
     request = Request(
         generator, weights, per_class, classes, image_size, sampling or {}, seed, image_format, shard_size, batch_size
     )
-    rank = _find_rank(engine)
-    devices = [device or rank.device()] if rank else local.list_devices(device, workers)
-    backend, recipe = request.open(devices[0])
+    chosen = Engine.choose(engine, device, workers, ray_address)
+    backend, recipe = request.open(chosen.devices[0])
     folder = as_folder(out)
-    manifest = _begin(folder, recipe, request.origin(backend))
-    job = ShardJob(folder, Plan(recipe), backend)
-    finished = _check_finished(folder, job.plan, manifest, rank or Rank())
+    with chosen.ready():
+        manifest = _begin(folder, recipe, request.origin(backend))
+        return _finish(ShardJob(folder, Plan(recipe), backend), request, manifest, chosen)
+
+
+def _finish(job: ShardJob, request: Request, manifest: Manifest, engine: Engine) -> Generated:
+    """Make what is missing of a set that was begun, and close it if all is there."""
+    folder, recipe, share = job.folder, manifest.recipe, engine.rank.share(range(len(job.plan)))
+    finished = _check_finished(folder, job.plan, manifest, share)
     refuse_unknown_shards(folder, (shard.path for shard in job.plan))
-    there = {record.path for record in finished}
-    missing = [index for index in (rank or Rank()).share(range(len(job.plan))) if job.plan[index].path not in there]
+    missing = [index for index in share if job.plan.path(index) not in finished]
     made = sum(len(job.plan[index]) for index in missing)
-    if missing or not manifest.complete or not is_whole(folder, manifest):
-        reopen(folder, manifest, finished)
-        with progress("generating", recipe.samples, done=recipe.samples - made) as advance:
-            if engine == "ray":
-                ray_cluster.make_shards(WorkOrder.of(job, request), missing, workers, ray_address, advance)
-            elif len(devices) > 1 and len(missing) > 1:
-                local.make_shards(WorkOrder.of(job, request), missing, devices, advance)
-            else:
-                job.make(missing, advance)
-        if not close(folder, manifest, alone=rank is None):
+    there = [record for record in manifest.shards if (folder / record.path).is_file()]
+    if missing or len(there) < len(job.plan) or not is_whole(folder, manifest):
+        reopen(folder, manifest, there)
+        with begun(folder, recipe), progress("generating", recipe.samples, recipe.samples - made) as advance:
+            engine.make(job, request, missing, advance)
+        if not close(folder, manifest, alone=engine.rank.count == 1):
             return Generated(folder, recipe, made, complete=False)
     tidy(folder)
     return Generated(folder, recipe, made, complete=True)
-
-
-def _find_rank(engine: str) -> Rank | None:
-    if engine not in ENGINES:
-        raise InputError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
-    if engine != "ranks" and not (engine == "auto" and is_torchrun()):
-        return None
-    rank = read_rank()
-    if rank is None:
-        raise InputError("the ranks engine needs torchrun or a Slurm job array: neither has set its variables here.")
-    return rank
 
 
 def _begin(folder: Path, recipe: Recipe, origin: Origin) -> Manifest:
     """Give the manifest of the folder if it was begun with this recipe; begin it if no shard of it is finished."""
     if (folder / MANIFEST).is_file():
         manifest = Manifest.read(folder)
-        if manifest.recipe == recipe or manifest.complete or Records(folder).any():
+        if manifest.recipe == recipe or manifest.complete or Records(folder).any() or not may_take_over(folder):
             check_same_settings(folder, manifest.recipe.to_json(), recipe.to_json())
             return manifest
     else:
@@ -162,16 +147,15 @@ def _begin(folder: Path, recipe: Recipe, origin: Origin) -> Manifest:
     return manifest
 
 
-def _check_finished(folder: Path, plan: Plan, manifest: Manifest, rank: Rank) -> list[ShardRecord]:
-    """List the records of the rank's shards that are there, after checking that they are what they were."""
-    finished = []
+def _check_finished(folder: Path, plan: Plan, manifest: Manifest, share: range) -> set[str]:
+    """List the paths of a share's shards that are there, after checking that they are what they were."""
+    finished = set()
     entered = Records(folder)
-    share = rank.share(range(len(plan)))
     with progress("checking what is there", len(share)) as advance:
         for index in share:
-            record = manifest.shards[index] if manifest.complete else entered.find(plan[index].path)
+            record = manifest.shards[index] if manifest.complete else entered.find(plan.path(index))
             if record and (folder / record.path).is_file():
                 check_shard(folder, record)
-                finished.append(record)
+                finished.add(record.path)
             advance(1, "")
     return finished

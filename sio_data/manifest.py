@@ -107,6 +107,13 @@ class Manifest:
         """SHA-256 of the list of shards, which holds their hashes: it stands for all bytes of the data."""
         return sha256_json([asdict(shard) for shard in self.shards])
 
+    def _fits_plan(self) -> bool:
+        plan = Plan(self.recipe)
+        return len(self.shards) == len(plan) and all(
+            (shard.path, shard.samples) == (plan.path(index), plan.size(index))
+            for index, shard in enumerate(self.shards)
+        )
+
     def write(self, folder: Path) -> None:
         """Write `sio.json` into a set."""
         value: dict[str, Any] = {
@@ -147,8 +154,7 @@ class Manifest:
             raise DamagedFileError(folder, MANIFEST, what) from error
         if value.get("checksum") != checksum:
             raise DamagedFileError(folder, MANIFEST, "was edited: its checksum does not fit what it says")
-        planned = ((shard.path, len(shard)) for shard in Plan(manifest.recipe))
-        if manifest.complete and [(shard.path, shard.samples) for shard in manifest.shards] != list(planned):
+        if manifest.complete and not manifest._fits_plan():
             what = "says complete, but its shards are not those that its recipe asks for"
             raise DamagedFileError(folder, MANIFEST, what)
         return manifest

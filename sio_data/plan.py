@@ -64,6 +64,15 @@ class Plan:
     def __iter__(self) -> Iterator[ShardPlan]:
         return (self[index] for index in range(len(self)))
 
+    def path(self, index: int) -> str:
+        """Give the path of a shard in its set, with forward slashes."""
+        return f"data/train-{index:06d}.tar"
+
+    def size(self, index: int) -> int:
+        """Give how many samples a shard holds."""
+        start = index * self.recipe.shard_size
+        return min(self.recipe.shard_size, self.recipe.samples - start)
+
     def __getitem__(self, index: int) -> ShardPlan:
         if not 0 <= index < len(self):
             raise IndexError(f"shard {index} of {len(self)}")

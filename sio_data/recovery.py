@@ -22,8 +22,11 @@ _SHA256 = re.compile(r'"recipe":"([0-9a-f]{64})"')
 
 
 def manifest_copy(manifest: Manifest) -> dict[str, Any]:
-    """Give what the card keeps of a manifest: all but the list of shards."""
-    return {"recipe": manifest.recipe.to_json(), "generator": asdict(manifest.origin)}
+    """Give what the card keeps of a manifest: all of its shards but what can be read off the files."""
+    copy: dict[str, Any] = {"recipe": manifest.recipe.to_json(), "generator": asdict(manifest.origin)}
+    if manifest.draws > sum(record.samples for record in manifest.shards):
+        copy["draws"] = [record.draws for record in manifest.shards]
+    return copy
 
 
 def copy_for_card(manifest: Manifest) -> str:
@@ -63,7 +66,7 @@ def recover_manifest(folder: Path) -> Manifest:
 
 
 def _with_records(folder: Path, manifest: Manifest, stated: dict[str, Any]) -> Manifest:
-    whole = replace(manifest, shards=_records_of_files(folder, manifest.recipe))
+    whole = replace(manifest, shards=_records_of_files(folder, manifest.recipe, card_copy(folder).get("draws")))
     if whole.digest == card_digest(folder):
         return whole
     records = _stated(stated, manifest.recipe)
@@ -94,12 +97,15 @@ def card_copy(folder: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _records_of_files(folder: Path, recipe: Recipe) -> tuple[ShardRecord, ...]:
+def _records_of_files(folder: Path, recipe: Recipe, draws: object) -> tuple[ShardRecord, ...]:
     """Record the shards as they lie there; the card's digest tells whether they are those that were made."""
+    plan = Plan(recipe)
+    sizes = [plan.size(index) for index in range(len(plan))]
+    draws = draws if isinstance(draws, list) and len(draws) == len(plan) else sizes
     return tuple(
-        ShardRecord(shard.path, sha256_file(path), path.stat().st_size, len(shard), len(shard))
-        for shard in Plan(recipe)
-        if (path := folder / shard.path).is_file()
+        ShardRecord(plan.path(index), sha256_file(path), path.stat().st_size, sizes[index], draws[index])
+        for index in range(len(plan))
+        if (path := folder / plan.path(index)).is_file()
     )
 
 

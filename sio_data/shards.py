@@ -91,16 +91,14 @@ def _members(shard: ShardPlan, first: int, recipe: Recipe, batch: Batch) -> Iter
     files = encode(batch.images, recipe.image_format)
     for offset, (image, seed) in enumerate(zip(files, batch.seeds.tolist(), strict=True), start=first):
         index, label = shard.start + offset, int(shard.labels[offset])
-        metadata = {
-            "index": index,
-            "label": label,
-            "class": recipe.class_names[label],
-            "seed": seed,
-            "recipe": recipe.hash,
-        }
         yield from _member(f"{index:09d}.{recipe.image_format}", image)
         yield from _member(f"{index:09d}.cls", str(label).encode())
-        yield from _member(f"{index:09d}.json", canonical_json(metadata).encode())
+        yield from _member(f"{index:09d}.json", _metadata(recipe, index, label, seed))
+
+
+def _metadata(recipe: Recipe, index: int, label: int, seed: int) -> bytes:
+    value = {"index": index, "label": label, "class": recipe.class_names[label], "seed": seed, "recipe": recipe.hash}
+    return canonical_json(value).encode()
 
 
 def _member(name: str, data: bytes) -> tuple[bytes, bytes, bytes]:
@@ -183,7 +181,6 @@ class _Expected:
     def __init__(self, record: ShardRecord, plan: Plan) -> None:
         self._plan, self._recipe = plan, plan.recipe
         self._next = int(record.path[-10:-4]) * plan.recipe.shard_size
-        self._redrawn = record.draws > record.samples
         self._seeds: set[int] = set()
 
     def check(self, key: str, image: bytes, label: bytes, metadata: bytes) -> Sample:
@@ -199,7 +196,7 @@ class _Expected:
             raise InputError(f"{key}: its label or metadata cannot be read ({error}).") from error
         if not 0 <= number < len(self._recipe.class_names):
             raise InputError(f"{key}: label {number} is outside the class map of {len(self._recipe.class_names)}.")
-        if value.get("label") != number or value.get("index") != index or value.get("recipe") != self._recipe.hash:
+        if metadata != _metadata(self._recipe, index, number, seed):
             raise InputError(f"{key}: its metadata does not fit its label, its key or the recipe.")
         if index != self._next or index >= self._recipe.samples:
             raise InputError(f"{key}: sample {self._next} is due here.")
@@ -210,8 +207,9 @@ class _Expected:
         return Sample(index, number, seed, decode(image, self._recipe.image_size))
 
     def _seed_fits(self, index: int, seed: int) -> bool:
-        if not self._redrawn:
-            return seed == self._plan.seeds(index)
+        """Tell whether the seed is the sample's first, or another of its shard's, which serve redraws."""
+        if seed == self._plan.seeds(index):
+            return True
         owner = self._plan.sample_of(seed)
         size = self._recipe.shard_size
         return owner is not None and owner // size == index // size and seed not in self._seeds

@@ -143,7 +143,12 @@ def _members(recipe: Recipe, **changes: bytes | None) -> list[tuple[str, bytes]]
         ({"cls": b"-1"}, "outside the class map"),
         ({"cls": b"cat"}, "cannot be read"),
         ({"cls": b"1"}, "does not fit its label"),
-        ({"json": b'{"seed":0,"label":0,"index":0,"recipe":"RECIPE"}'}, "are not those that the recipe plans"),
+        (
+            {"json": b'{"class":"cat","index":0,"label":0,"recipe":"RECIPE","seed":0}'},
+            "are not those that the recipe plans",
+        ),
+        ({"json": b'{"class":"dog","index":0,"label":0,"recipe":"RECIPE","seed":0}'}, "does not fit its label"),
+        ({"json": b'{"class":"cat","index":0,"label":0,"recipe":"RECIPE","seed":0.5}'}, "does not fit its label"),
         ({"json": b"{"}, "cannot be read"),
         ({"json": b"[]"}, "cannot be read"),
         ({"json": b'{"seed":Infinity}'}, "cannot be read"),

@@ -95,6 +95,8 @@ def command(
         raise InputError(f"{', '.join(missing)} must be given{'' if recipe else ', as options or in a recipe file'}.")
     if price_per_hour is not None and not dry_run:
         raise InputError("--price-per-hour goes with --dry-run.")
+    if dry_run and (engine != "auto" or ray_address):
+        raise InputError("--dry-run times one worker here: give --workers for their number, not --engine.")
     if dry_run:
         _estimate(Request(**asked), device, workers, price_per_hour)
     else:

@@ -30,7 +30,7 @@ class Claim:
             self._descriptor = None
 
 
-def claim(path: Path, wait: bool) -> Claim | None:
+def claim(path: Path, wait: bool, shared: bool = False) -> Claim | None:
     """Claim a shard through a lock on a file.
 
     Where there are no such locks (behind a URL, on some network file systems) everybody gets a claim: a shard may then
@@ -39,6 +39,7 @@ def claim(path: Path, wait: bool) -> Claim | None:
     Args:
         path: The file; made if it is missing.
         wait: Whether to wait for whoever has it.
+        shared: Whether others may have it too, if they share it as well.
 
     Returns:
         The claim, or None if somebody else has it, or has completed the set and tidied up.
@@ -50,7 +51,7 @@ def claim(path: Path, wait: bool) -> Claim | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         os.close(descriptor)
         return None

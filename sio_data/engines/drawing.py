@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from sio_data.errors import InputError, SioDataError
+from sio_data.errors import SioDataError
 from sio_data.generator import Generator, JudgingGenerator
 from sio_data.images import Pixels
 from sio_data.plan import Integers, Plan, ShardPlan
@@ -35,8 +35,8 @@ class Drawer:
         """Draw the samples of a shard in order.
 
         Raises:
-            SioDataError: The generator refused too many draws in a row, or gave something else than images.
-            InputError: The batch does not fit in memory.
+            SioDataError: The generator refused too many draws in a row, gave something else than images, or the batch
+                does not fit in memory.
         """
         samples = np.arange(shard.start, shard.start + len(shard), dtype=np.int64)
         batches = [samples[cut] for cut in shard.batches(self._plan.recipe.batch_size)]
@@ -69,8 +69,9 @@ class Drawer:
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not any(word in str(error) for word in _MEMORY_WORDS):
                 raise
-            raise InputError(
-                f"a batch of {len(seeds)} does not fit in memory. Try --batch-size {max(1, recipe.batch_size // 2)}."
+            raise SioDataError(
+                f"a batch of {len(seeds)} does not fit in memory. Try --batch-size {max(1, recipe.batch_size // 2)}, "
+                "in a new folder if this one holds shards already."
             ) from error
         expected = (len(seeds), 3, recipe.image_size, recipe.image_size)
         if images.dtype != torch.uint8 or tuple(images.shape) != expected:

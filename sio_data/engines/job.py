@@ -12,6 +12,7 @@ from typing import TypeAlias
 from sio_data.engines.claims import Claim, claim
 from sio_data.engines.drawing import Drawer
 from sio_data.errors import SioDataError
+from sio_data.files import check_same_settings
 from sio_data.generator import Generator
 from sio_data.manifest import Manifest
 from sio_data.plan import Plan
@@ -19,6 +20,7 @@ from sio_data.records import RECORDS, Records
 from sio_data.shards import Batch, write_shard
 
 _BATCHES_AHEAD = 2
+_SHARDS_BEHIND = 1
 _SECONDS_BETWEEN_LOOKS = 0.2
 
 Advance = Callable[[int, str], None]
@@ -85,7 +87,9 @@ class ShardJob:
         shard = self.plan[index]
         with ExitStack() as held:
             held.enter_context(mine)
-            if self.records.find(shard.path) or Manifest.read(self.folder).complete:
+            manifest = Manifest.read(self.folder)
+            check_same_settings(self.folder, manifest.recipe.to_json(), self.plan.recipe.to_json())
+            if self.records.find(shard.path) or manifest.complete:
                 advance(len(shard), "")
                 return
             writer.begin(index, mine)
@@ -137,6 +141,8 @@ class _Writer:
     def begin(self, index: int, mine: Claim) -> None:
         """Open a shard; its claim is released when its record is entered."""
         self._raise_errors()
+        if len(self._running) > _SHARDS_BEHIND:
+            self._running.pop(0).result()
         batches = self._open = Queue(_BATCHES_AHEAD)
 
         def write() -> None:

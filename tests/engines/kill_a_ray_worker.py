@@ -20,7 +20,9 @@ from sio_data import generate
 
 
 def finished(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in (folder / "data").glob("train-*.tar")}
+    """When each shard that has a record was written."""
+    shards = [path.stem for path in (folder / ".records").glob("train-*.json")]
+    return {shard: (folder / "data" / f"{shard}.tar").stat().st_mtime_ns for shard in shards}
 
 
 def kill_one(folder: Path, happened: dict[str, object]) -> None:
@@ -42,8 +44,8 @@ def main() -> None:
     done = generate("diffusers", weights, folder, engine="ray", workers=2, **arguments)
     killer.join(60)
     before = happened["finished"]
-    after = finished(folder)
-    kept = all(after[name] == moment for name, moment in before.items())
+    shards = {path.stem: path.stat().st_mtime_ns for path in (folder / "data").glob("train-*.tar")}
+    kept = all(shards[shard] == moment for shard, moment in before.items())
     sys.stdout.write(json.dumps({**happened, "complete": done.complete, "made": done.made, "kept": kept}))
 
 

@@ -1,14 +1,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from sio_data.engines.drawing import Drawer
-from sio_data.errors import InputError, SioDataError
+from sio_data.errors import SioDataError
 from sio_data.plan import Plan
 from sio_data.recipe import Recipe
+from sio_data.shards import read_shard, write_shard
 
 
 class Painter:
@@ -116,6 +118,19 @@ def test_images_without_a_label_go_to_open_samples_of_their_class(plan: Plan) ->
     assert np.array_equal(again.images, batch.images)
 
 
+@pytest.mark.parametrize(("shard_size", "batch_size"), [(2, 2), (4, 4), (10, 2)])
+def test_whatever_seeds_were_taken_the_shard_can_be_read(
+    tmp_path: Path, recipe: Recipe, shard_size: int, batch_size: int
+) -> None:
+    """Samples may have each other's seeds even where no draw was refused."""
+    (tmp_path / "data").mkdir()
+    for seed in range(20):
+        cut = replace(recipe, class_names=("cat", "dog"), shard_size=shard_size, batch_size=batch_size, seed=seed)
+        plan = Plan(cut)
+        record = write_shard(tmp_path, plan[0], cut, Drawer(plan, Unlabelled(["cat", "dog"])).draw(plan[0]))
+        assert len(list(read_shard(tmp_path, record, cut))) == len(plan[0])
+
+
 def test_each_shard_is_drawn_from_itself_alone(plan: Plan) -> None:
     drawer = Drawer(plan, Unlabelled())
     alone = list(Drawer(plan, Unlabelled()).draw(plan[2]))
@@ -148,7 +163,7 @@ def test_out_of_memory_names_the_batch_to_try(plan: Plan, monkeypatch: pytest.Mo
         raise error
 
     monkeypatch.setattr(Painter, "sample", fail)
-    with pytest.raises(InputError, match=r"a batch of 4 does not fit in memory\. Try --batch-size 2"):
+    with pytest.raises(SioDataError, match=r"a batch of 4 does not fit in memory\. Try --batch-size 2"):
         list(Drawer(plan, Painter()).draw(plan[0]))
 
 

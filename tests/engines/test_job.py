@@ -7,10 +7,10 @@ from threading import Event
 import pytest
 import torch
 
-from sio_data import files, generate
+from sio_data import files, generate, verify
 from sio_data.engines.claims import claim
 from sio_data.engines.drawing import Drawer
-from sio_data.errors import SioDataError
+from sio_data.errors import SettingsMismatchError, SioDataError
 from tests.conftest import BACKEND, snapshot
 from tests.test_generation import ARGUMENTS
 
@@ -66,6 +66,52 @@ def test_two_runs_without_locks_do_the_work_twice_and_nothing_worse(
         begun = [runs.submit(generate, BACKEND, str(tiny_generator), tmp_path / "set", **ARGUMENTS) for _ in range(2)]
         assert all(run.result().complete for run in begun)
     assert snapshot(tmp_path / "set") == snapshot(tiny_set)
+
+
+def test_a_run_with_another_recipe_does_not_take_over_a_folder_at_work(
+    tiny_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = Drawer.sample
+    refused: list[str] = []
+
+    def try_another(self: Drawer, own_labels: object, seeds: object) -> torch.Tensor:
+        if not refused:
+            refused.append("")
+            with pytest.raises(SettingsMismatchError, match="seed: 0 there, 1 asked") as caught:
+                generate(BACKEND, str(tiny_generator), tmp_path / "set", seed=1, **ARGUMENTS)
+            refused[0] = str(caught.value)
+        return sample(self, own_labels, seeds)
+
+    monkeypatch.setattr(Drawer, "sample", try_another)
+    assert generate(BACKEND, str(tiny_generator), tmp_path / "set", **ARGUMENTS).complete
+    assert refused[0]
+    assert not verify(tmp_path / "set").faults
+
+
+def test_shards_that_wait_to_be_written_are_few(
+    tiny_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a shard a batch, and a writer that stands still, no more than a few batches are drawn."""
+    drawn: list[int] = []
+    blocked = Event()
+    flush, sample = files._flush_to_disk, Drawer.sample
+
+    def hold(path: Path) -> None:
+        if "train-" in path.name and not blocked.is_set():
+            blocked.wait(2)
+            drawn.append(-1)
+            blocked.set()
+        flush(path)
+
+    def count(self: Drawer, own_labels: object, seeds: object) -> torch.Tensor:
+        drawn.append(len(seeds))
+        return sample(self, own_labels, seeds)
+
+    monkeypatch.setattr(files, "_flush_to_disk", hold)
+    monkeypatch.setattr(Drawer, "sample", count)
+    arguments = {**ARGUMENTS, "shard_size": 2, "batch_size": 2}
+    assert generate(BACKEND, str(tiny_generator), tmp_path / "set", **arguments).complete
+    assert drawn.index(-1) <= 4
 
 
 def test_a_full_disk_is_a_clear_error_and_with_space_it_goes_on(

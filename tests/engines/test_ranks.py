@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,32 @@ def test_slurm_array_tasks_one_after_the_other_complete_the_set(
     assert snapshot(tmp_path / "set") == snapshot(tiny_set)
     again = generate(BACKEND, str(tiny_generator), tmp_path / "set", engine="ranks", **ARGUMENTS)
     assert (again.made, again.complete) == (0, True)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_ranks_mend_a_complete_set_that_lacks_a_shard(
+    tiny_generator: Path, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[int, int]
+) -> None:
+    copy = Path(shutil.copytree(tiny_set, tmp_path / "set"))
+    (copy / "data/train-000002.tar").unlink()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    made = {}
+    for rank in order:
+        monkeypatch.setenv("RANK", str(rank))
+        done = generate(BACKEND, str(tiny_generator), copy, engine="ranks", **ARGUMENTS)
+        made[rank] = (done.made, done.complete)
+    assert made == {0: (8, True), 1: (0, order == (0, 1))}
+    assert snapshot(copy) == snapshot(tiny_set)
+
+
+def test_options_that_ranks_have_no_use_for_are_refused(tiny_generator: Path, tmp_path: Path) -> None:
+    for engine, options, message in (
+        ("ranks", {"workers": 2}, "each rank is one process"),
+        ("local", {"ray_address": "auto"}, "a Ray address goes with the ray engine"),
+    ):
+        with pytest.raises(InputError, match=message):
+            generate(BACKEND, str(tiny_generator), tmp_path / "set", engine=engine, **options, **ARGUMENTS)
+    assert not (tmp_path / "set").exists()
 
 
 def test_a_slurm_array_alone_does_not_make_ranks(

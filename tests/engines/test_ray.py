@@ -33,3 +33,12 @@ def test_without_ray_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'sio-data\[ray\]'"):
         generate(BACKEND, str(tiny_generator), tmp_path / "set", engine="ray", **ARGUMENTS)
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_refused_at_once(tiny_generator: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no Ray cluster answers at '127\.0\.0\.1:1'"):
+        generate(
+            BACKEND, str(tiny_generator), tmp_path / "set", engine="ray", ray_address="127.0.0.1:1", **ARGUMENTS
+        )  # fmt: skip
+    assert not (tmp_path / "set").exists()
