@@ -54,7 +54,8 @@ _OPERATORS = {  # by their names without the overload
         conv_transpose1d conv_transpose2d conv_transpose3d convolution _native_batch_norm_legit
         _native_batch_norm_legit_no_training batch_norm group_norm instance_norm layer_norm native_group_norm
         native_layer_norm rms_norm _fused_rms_norm _adaptive_avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
-        avg_pool1d avg_pool2d avg_pool3d max_pool2d max_pool2d_with_indices constant_pad_nd pad reflection_pad1d reflection_pad2d
+        avg_pool1d avg_pool2d avg_pool3d max_pool2d max_pool2d_with_indices constant_pad_nd pad
+        reflection_pad1d reflection_pad2d
         reflection_pad3d replication_pad1d replication_pad2d replication_pad3d _upsample_bicubic2d_aa
         _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
         upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
