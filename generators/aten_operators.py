@@ -1,10 +1,10 @@
 """Which operators a program of strangers may call: those that image generators are made of, going forward.
 
 Many operators of torch trust their arguments: a backward pass writes wherever it is told, a sparse tensor reads there,
-and `empty` shows what lay in memory before. So everything that is not listed here is refused. What is listed was tried
-on the CPU with senseless shapes, indices and settings: it refuses them itself, or else is guarded below. So a program
-can, as far as these trials tell, neither reach memory that is not its own nor crash; it can still ask for more memory
-or time than there is. On a GPU an index out of range ends the process, as in any program of torch.
+and `empty` shows what lay in memory before. So everything that is not listed here is refused. What was found
+to crash on the CPU, in trials with senseless shapes, indices and settings, is left out or guarded below.
+The trials were not exhaustive, and none was on a GPU: the list makes it much harder to reach memory
+that is not the program's own, but is no proof. A program can still ask for more memory or time than there is.
 """
 
 import math
