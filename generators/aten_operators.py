@@ -1,10 +1,10 @@
 """Which operators a program of strangers may call: those that image generators are made of, going forward.
 
 Many operators of torch trust their arguments: a backward pass writes wherever it is told, a sparse tensor reads there,
-and `empty` shows what lay in memory before. So everything that is not listed here is refused. What is listed was tried
-on the CPU with senseless shapes, indices and settings: it refuses them itself, or else is guarded below. So a program
-can, as far as these trials tell, neither reach memory that is not its own nor crash; it can still ask for more memory
-or time than there is. On a GPU an index out of range ends the process, as in any program of torch.
+and `empty` shows what lay in memory before. So everything that is not listed here is refused. What was found
+to crash on the CPU, in trials with senseless shapes, indices and settings, is left out or guarded below.
+The trials were not exhaustive, and none was on a GPU: the list makes it much harder to reach memory
+that is not the program's own, but is no proof. A program can still ask for more memory or time than there is.
 """
 
 import math
@@ -54,7 +54,8 @@ _OPERATORS = {  # by their names without the overload
         conv_transpose1d conv_transpose2d conv_transpose3d convolution _native_batch_norm_legit
         _native_batch_norm_legit_no_training batch_norm group_norm instance_norm layer_norm native_group_norm
         native_layer_norm rms_norm _fused_rms_norm _adaptive_avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
-        avg_pool1d avg_pool2d avg_pool3d max_pool2d constant_pad_nd pad reflection_pad1d reflection_pad2d
+        avg_pool1d avg_pool2d avg_pool3d max_pool2d max_pool2d_with_indices constant_pad_nd pad
+        reflection_pad1d reflection_pad2d
         reflection_pad3d replication_pad1d replication_pad2d replication_pad3d _upsample_bicubic2d_aa
         _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
         upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d

@@ -39,8 +39,8 @@ class Program:
 
     Nothing in a hostile file can run as code. Of the archive are read only JSON and the plain bytes of tensors, never
     its pickles (sample inputs, custom objects, tensor subclasses, older formats) nor compiled code, and `Graph` calls
-    nothing but the operators of `aten_operators`. What is read takes no more memory than the file is long; but what
-    the program computes may take more memory or time than there is.
+    nothing but the operators of `aten_operators`. No member is longer than the file, and no tensor than its member;
+    but what the program computes may take more memory or time than there is.
 
     Args:
         path: The `.pt2` file.

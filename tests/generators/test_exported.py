@@ -86,7 +86,7 @@ class Layers(nn.Module):
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         hidden = torch.cat([z, F.one_hot(labels, 3), torch.ones(z.shape[0], 21)], 1).view(-1, 8, 2, 2)
-        hidden = F.interpolate(F.silu(self.group(hidden)), scale_factor=2, mode="bilinear")
+        hidden = F.max_pool2d(F.interpolate(F.silu(self.group(hidden)), scale_factor=4, mode="bilinear"), 2)
         tokens = self.norm(hidden.flatten(2).transpose(1, 2))
         tokens = tokens + self.attention(tokens, tokens, tokens)[0]
         tokens = F.scaled_dot_product_attention(tokens, tokens, tokens)
