@@ -23,7 +23,7 @@ from sio_data.backend import (
 )
 from sio_data.denoising import denoise
 from sio_data.device import pick_device
-from sio_data.errors import InputError
+from sio_data.errors import InputError, first_line
 from sio_data.generators.diffusers_families import (
     count_classes,
     find_family,
@@ -34,13 +34,12 @@ from sio_data.generators.diffusers_families import (
     read_size,
 )
 from sio_data.recipe import Option
-from sio_data.safe_loading import load_network
+from sio_data.safe_loading import DIFFUSERS_WEIGHTS, load_network
 
-_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model-*-of-*.safetensors")
 _FILES = (
     "model_index.json",
     "scheduler/*.json",
-    *(f"{part}/{name}" for part in ("unet", "transformer", "vae") for name in ("*.json", *_WEIGHTS)),
+    *(f"{part}/{name}" for part in ("unet", "transformer", "vae") for name in ("*.json", *DIFFUSERS_WEIGHTS)),
 )
 
 
@@ -160,8 +159,9 @@ class DiffusersGenerator:
         except RuntimeError as error:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
-            reason = str(error).splitlines()[0]
-            raise InputError(f"the network cannot be compiled here: {reason}. Leave out compile=yes.") from error
+            raise InputError(
+                f"the network cannot be compiled here: {first_line(error)}. Leave out compile=yes."
+            ) from error
 
     @torch.no_grad()
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:

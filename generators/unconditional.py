@@ -25,7 +25,7 @@ from sio_data.device import pick_device
 from sio_data.errors import InputError
 from sio_data.files import read_json
 from sio_data.recipe import MAX_IMAGE_SIZE, Option
-from sio_data.safe_loading import check_weights, load_network, load_part
+from sio_data.safe_loading import DIFFUSERS_WEIGHTS, check_weights, load_network, load_part
 from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier
 
 _PIPELINES = ("DDPMPipeline", "DDIMPipeline")
@@ -33,7 +33,7 @@ _SCHEDULERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpm": "DPMSolv
 _STEPS = {"ddpm": 1000, "ddim": 50, "dpm": 25}
 _SCHEDULER_CONFIG = "scheduler_config.json"
 # Old folders of one network have everything at the top, newer ones a folder for each part.
-_NETWORK_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+_NETWORK_FILES = ("config.json", *DIFFUSERS_WEIGHTS)
 _FILES = ("model_index.json", *_NETWORK_FILES, *(f"unet/{name}" for name in _NETWORK_FILES))
 _ALL_FILES = (*_FILES, _SCHEDULER_CONFIG, f"scheduler/{_SCHEDULER_CONFIG}")
 
