@@ -4,11 +4,17 @@
 in part. Here the parts are loaded one by one, of classes that we know, and every weight must fit.
 """
 
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -55,6 +61,30 @@ _FORBIDDEN_KEYS = frozenset(
     | {"transformers_weights"}
 )
 _CONFIGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "scheduler_config.json")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep progress bars, log lines and deprecations of diffusers and transformers off the terminal.
+
+    They tell of old configs, which are understood, and of images that a safety checker flags, which `judge` refuses.
+    """
+    installed = [name for name in ("diffusers", "transformers") if find_spec(name)]
+    libraries = [import_module(f"{name}.utils.logging") for name in installed]
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity(logging.CRITICAL)
+        library.disable_progress_bar()
+    try:
+        # The safety checker turns values that are no numbers into pixels, which numpy would warn of.
+        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        for library, (verbosity, bars) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()
 
 
 def weights_names(folder: Path) -> tuple[str, ...]:
@@ -134,14 +164,15 @@ def load_network(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) ->
     _check_configs(folder)
     extra = {"low_cpu_mem_usage": False} if kind.__module__.startswith("diffusers.models") else {}
     try:
-        network, report = kind.from_pretrained(
-            str(folder),
-            use_safetensors=are_safetensors,
-            local_files_only=True,
-            output_loading_info=True,
-            torch_dtype=dtype,
-            **extra,
-        )
+        with quiet():
+            network, report = kind.from_pretrained(
+                str(folder),
+                use_safetensors=are_safetensors,
+                local_files_only=True,
+                output_loading_info=True,
+                torch_dtype=dtype,
+                **extra,
+            )
     except Exception as error:  # damaged configs make the libraries raise errors of any kind
         raise InputError(f"{folder} holds no sound {kind.__name__}: {first_line(error)}") from error
     # Older transformers saved the buffer position_ids; newer ones make it anew.
@@ -153,8 +184,13 @@ def load_network(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) ->
     return network.eval()
 
 
-def load_part(kind: Any, folder: Path) -> Any:
+def load_part(kind: Any, folder: Path, **changes: object) -> Any:
     """Load what has no weights: a scheduler, a tokenizer, an image processor.
+
+    Args:
+        kind: Its class.
+        folder: Where its files lie.
+        changes: Values to put in the place of the config's.
 
     Raises:
         InputError: Its files are missing or damaged.
@@ -163,7 +199,8 @@ def load_part(kind: Any, folder: Path) -> Any:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder.")
     try:
-        return kind.from_pretrained(str(folder), local_files_only=True)
+        with quiet():
+            return kind.from_pretrained(str(folder), local_files_only=True, **changes)
     except Exception as error:  # damaged configs make the libraries raise errors of any kind
         raise InputError(f"{folder} holds no sound {kind.__name__}: {first_line(error)}") from error
 

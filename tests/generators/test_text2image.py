@@ -465,6 +465,47 @@ def test_weights_missing_too_many_or_misshapen_are_refused(copy: Path, file: str
     assert open_tiny(copy).sample(torch.tensor([0]), [5]).any()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"prediction_type": "nonsense"}, {"trained_betas": [1e-4] * 3}, {"timestep_spacing": "foo"}, {"beta_end": "x"}],
+)
+def test_a_damaged_scheduler_is_refused_on_opening(copy: Path, change: dict[str, object]) -> None:
+    edit(copy / "scheduler/scheduler_config.json", **change)
+    with pytest.raises(InputError, match="DDIMScheduler"):
+        open_tiny(copy)
+
+
+@pytest.mark.parametrize("kind", ["FlowMatchEulerDiscreteScheduler", "LCMScheduler", "DPMSolverMultistepScheduler"])
+def test_every_kind_of_scheduler_can_be_tried_on_opening(copy: Path, kind: str) -> None:
+    edit(copy / "model_index.json", scheduler=["diffusers", kind])
+    edit(copy / "scheduler/scheduler_config.json", use_dynamic_shifting=kind.startswith("Flow"))
+    assert open_tiny(copy).sampling["steps"] == 2
+    if kind != "FlowMatchEulerDiscreteScheduler":
+        with pytest.raises(InputError, match=f"{kind} of .* cannot make 1000"):
+            open_tiny(copy, steps="1000")
+
+
+def test_images_do_not_depend_on_optional_packages(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import diffusers
+
+    told = []
+
+    class Pipeline(diffusers.StableDiffusionPipeline):
+        def __init__(self, scheduler: Any, add_watermarker: bool | None = None, **parts: Any) -> None:
+            told.append(add_watermarker)
+            super().__init__(scheduler=scheduler, **parts, requires_safety_checker=False)
+
+        def __call__(
+            self, guidance_scale: float = 1, num_inference_steps: int = 1, clean_caption: bool = True, **more: Any
+        ) -> Any:
+            told.append(clean_caption)
+            return super().__call__(**more)
+
+    monkeypatch.setattr(diffusers, "StableDiffusionPipeline", Pipeline)
+    open_tiny(model).sample(torch.tensor([0]), [5])
+    assert told == [False, False]
+
+
 @pytest.mark.parametrize("file", ["tokenizer/tokenizer.json", "scheduler/scheduler_config.json", "unet/config.json"])
 def test_a_damaged_file_is_refused(copy: Path, file: str) -> None:
     (copy / file).write_text("{")
