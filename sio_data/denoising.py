@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sio_data.errors import InputError, first_line
-from sio_data.safe_loading import load_part
+from sio_data.safe_loading import load_part, quiet
 
 DEFAULT_STEPS = 20  # enough for the small networks that `fit` trains, with DDIM
 DEFAULT_GUIDANCE = 1.0
@@ -42,7 +42,7 @@ def load_scheduler(kind: Any, folder: Path, steps: int, **changes: object) -> An
     zero = torch.zeros(1, 1, 1, 1)
     try:
         mu = {"mu": 1.0} if scheduler.config.get("use_dynamic_shifting") else {}  # of each size of images another
-        with ignore_numpy_warnings():
+        with quiet(), ignore_numpy_warnings():
             scheduler.set_timesteps(steps, **mu)
             _take_steps(scheduler, zero, [torch.Generator()], lambda images, timestep: zero)
     except Exception as error:  # each scheduler fails in its own way
@@ -51,6 +51,7 @@ def load_scheduler(kind: Any, folder: Path, steps: int, **changes: object) -> An
 
 
 @torch.no_grad()
+@quiet()
 @ignore_numpy_warnings()
 def denoise(
     network: Any,

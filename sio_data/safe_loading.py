@@ -264,7 +264,8 @@ def _check_configs(folder: Path) -> None:
         raise InputError(f"{folder} holds an adapter, whose config names other weights. Merge it into the model first.")
     for path in (folder / name for name in _CONFIGS):
         if path.exists() and (keys := _FORBIDDEN_KEYS & {*_keys(read_json(path))}):
-            raise InputError(f"{path} has {', '.join(sorted(keys))}, which may load code. Remove it, or the weights.")
+            found = ", ".join(sorted(keys))
+            raise InputError(f"{path} has {found}, which may load code or other weights. Remove it, or the model.")
 
 
 def _keys(value: object) -> Iterator[str]:

@@ -297,7 +297,7 @@ def test_nothing_is_said_on_the_terminal(copies: Callable[[str], Path], capfd: p
     handler.emit = said.append  # type: ignore[method-assign]
     logging.getLogger("diffusers").addHandler(handler)
     try:
-        draw(copy, [1], [2], steps="2", scheduler="EulerDiscreteScheduler")
+        draw(copy, [1], [2], steps="2", scheduler="DPMSolverSinglestepScheduler")
         diffusers.DiTTransformer2DModel.from_pretrained(copy, subfolder="transformer", low_cpu_mem_usage=False)
     finally:
         logging.getLogger("diffusers").removeHandler(handler)
