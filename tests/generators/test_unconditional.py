@@ -284,14 +284,14 @@ def test_it_draws_what_diffusers_draws(model: Path, checkpoint: Path, scheduler:
     )
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(("dtype", "most"), [("float16", 0.05), ("bfloat16", 0.4)])
 def test_narrow_numbers_are_those_of_the_network_alone(
-    model: Path, checkpoint: Path, dtype: str, capfd: pytest.CaptureFixture[str]
+    model: Path, checkpoint: Path, dtype: str, most: float, capfd: pytest.CaptureFixture[str]
 ) -> None:
     exact = open_tiny(model, checkpoint, steps="100").sample(LABELS, SEEDS)
     capfd.readouterr()
     narrow = open_tiny(model, checkpoint, steps="100", dtype=dtype).sample(LABELS, SEEDS)
-    assert 0 < (exact.int() - narrow.int()).abs().float().mean() < 2
+    assert 0 < (exact.int() - narrow.int()).abs().float().mean() < most
     assert capfd.readouterr() == ("", "")
 
 
