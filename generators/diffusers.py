@@ -23,24 +23,22 @@ from sio_data.backend import (
 )
 from sio_data.denoising import denoise
 from sio_data.device import pick_device
-from sio_data.errors import InputError
+from sio_data.errors import InputError, first_line
 from sio_data.generators.diffusers_families import (
     count_classes,
     find_family,
     find_scheduler,
-    load_scheduler,
-    quiet,
+    open_scheduler,
     read_class_names,
     read_size,
 )
 from sio_data.recipe import Option
-from sio_data.safe_loading import load_network
+from sio_data.safe_loading import DIFFUSERS_WEIGHTS, load_network
 
-_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model-*-of-*.safetensors")
 _FILES = (
     "model_index.json",
     "scheduler/*.json",
-    *(f"{part}/{name}" for part in ("unet", "transformer", "vae") for name in ("*.json", *_WEIGHTS)),
+    *(f"{part}/{name}" for part in ("unet", "transformer", "vae") for name in ("*.json", *DIFFUSERS_WEIGHTS)),
 )
 
 
@@ -99,8 +97,8 @@ class DiffusersGenerator:
         self._null_class = count_classes(self._folder, self._family) if self._family.guided else None
         self.image_size = check_size("this generator", image_size, read_size(self._folder, self._family))
         self.sampling = self._settle(options)
-        self._scheduler = load_scheduler(
-            self._folder, str(self.sampling["scheduler"]), steps=int(self.sampling["steps"])
+        self._scheduler = open_scheduler(
+            self._folder, self._family, str(self.sampling["scheduler"]), int(self.sampling["steps"])
         )
         self.licence = read_licence(self._folder / "README.md")
         self.citation = self._family.citation
@@ -123,8 +121,7 @@ class DiffusersGenerator:
         import diffusers
 
         kind, dtype = getattr(diffusers, self._family.network), getattr(torch, str(self.sampling["dtype"]))
-        with quiet():
-            network = load_network(kind, self._folder / self._family.part, dtype).to(self._device)
+        network = load_network(kind, self._folder / self._family.part, dtype).to(self._device)
         if self.sampling["compile"] == "yes":
             network.compile()
         return network
@@ -134,8 +131,7 @@ class DiffusersGenerator:
         """The decoder of latents. It stays in float32: it runs once for many steps, and may overflow in float16."""
         from diffusers import AutoencoderKL
 
-        with quiet():
-            vae = load_network(AutoencoderKL, self._folder / "vae").to(self._device)
+        vae = load_network(AutoencoderKL, self._folder / "vae").to(self._device)
         vae.enable_slicing()  # decodes one image at a time, which a batch of large ones would need much memory for
         return vae
 
@@ -160,8 +156,9 @@ class DiffusersGenerator:
         except RuntimeError as error:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
-            reason = str(error).splitlines()[0]
-            raise InputError(f"the network cannot be compiled here: {reason}. Leave out compile=yes.") from error
+            raise InputError(
+                f"the network cannot be compiled here: {first_line(error)}. Leave out compile=yes."
+            ) from error
 
     @torch.no_grad()
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:

@@ -1,18 +1,17 @@
 """The pipelines that the back end `diffusers` takes, how they differ, and how their folders are read."""
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sio_data.backend import name_classes
-from sio_data.denoising import DEFAULT_GUIDANCE, DEFAULT_STEPS, ignore_numpy_warnings
+from sio_data.denoising import DEFAULT_GUIDANCE, DEFAULT_STEPS, load_scheduler
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.files import read_json
 from sio_data.recipe import MAX_IMAGE_SIZE
-from sio_data.safe_loading import check_weights, load_part
+from sio_data.safe_loading import check_weights
 
 # They sample rightly from any noise schedule, and heed a generator for each sample: the tests have each of them sample
 # from a known distribution. Others are made for schedules or networks of their own, or draw one noise for a batch.
@@ -196,6 +195,9 @@ def read_size(folder: Path, family: Family) -> int:
         blocks = vae.get("block_out_channels", [64])
         factor = 2 ** (min(len(blocks), 16) - 1) if isinstance(blocks, list) and blocks else 1
         channels = vae.get("latent_channels", 4)
+        scale = vae.get("scaling_factor", 1)
+        if type(scale) not in (int, float) or not 0 < scale < math.inf:
+            raise InputError(f"{folder / 'vae'}: scaling_factor must be a number above 0, not {scale!r}.")
     if type(size) is not int or not 1 <= size * factor <= MAX_IMAGE_SIZE:
         raise InputError(f"{path}: sample_size must be a number of pixels up to {MAX_IMAGE_SIZE}, not {size!r}.")
     drawn = config.get("in_channels", 4 if family is DIT else 3)
@@ -210,7 +212,11 @@ def find_scheduler(folder: Path, family: Family, asked: str | None) -> str:
     Raises:
         UnknownNameError: The pipeline cannot use it.
     """
-    name = asked or str(read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name"))
+    name = (
+        asked
+        if asked is not None
+        else str(read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name"))
+    )
     if name not in family.schedulers:
         reason = f"{name} draws its noise for a whole batch, so that images would depend on their batch. "
         hint = f"{reason if name in _BATCH_NOISE else ''}Name one with --sampling scheduler=NAME."
@@ -218,30 +224,18 @@ def find_scheduler(folder: Path, family: Family, asked: str | None) -> str:
     return name
 
 
-def load_scheduler(folder: Path, name: str, steps: int) -> Any:
+def open_scheduler(folder: Path, family: Family, name: str, steps: int) -> Any:
     """Build a scheduler from the config of the folder's own, and see whether it can make so many steps.
+
+    The variance that DiT learns is left aside, as its pipeline in diffusers does: schedulers get the mean alone, and
+    DDPM draws with the smaller of its fixed variances.
 
     Raises:
         InputError: The config is damaged, or it cannot.
     """
     import diffusers
 
-    with quiet(), ignore_numpy_warnings():
-        scheduler = load_part(getattr(diffusers, name), folder / "scheduler")
-        try:
-            scheduler.set_timesteps(steps)
-        except (ValueError, IndexError, TypeError, RuntimeError, ArithmeticError) as error:
-            raise InputError(f"{name} of {folder} cannot make {steps} step(s): {error}") from error
-    return scheduler
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep warnings of diffusers off the terminal, such as those about old configs, which it understands."""
-    logger = logging.getLogger("diffusers")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    variance = read_json(folder / "scheduler" / "scheduler_config.json").get("variance_type")
+    learned = family is DIT and variance in ("learned", "learned_range")
+    changes = {"variance_type": "fixed_small"} if learned else {}
+    return load_scheduler(getattr(diffusers, name), folder / "scheduler", steps, **changes)

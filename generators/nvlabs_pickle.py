@@ -16,7 +16,7 @@ from typing import IO, BinaryIO, cast
 
 import torch
 
-from sio_data.errors import InputError
+from sio_data.errors import InputError, first_line
 
 _MOST_STEPS = 200_000  # a network of 1024 pixels, with all that is saved beside it, takes 43,000
 _MOST_TUPLES = 20_000  # the same takes 3,000; Python crashes when it hashes a hundred thousand in one another
@@ -130,7 +130,7 @@ class PickledTensor:
             flat = torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
             tensor = flat.as_strided(self.shape, self.stride, self.offset)
         except Exception as error:  # damaged and hostile bytes raise all kinds of errors
-            raise InputError(f"a tensor cannot be read: {_brief(error)}") from error
+            raise InputError(f"a tensor cannot be read: {first_line(error)[:200]}") from error
         if not tensor.is_floating_point():
             raise InputError(f"a tensor holds {tensor.dtype} where floats are expected.")
         return tensor.to(torch.float32).clone(memory_format=torch.contiguous_format)
@@ -180,7 +180,7 @@ def _unpickle(file: BinaryIO) -> object:
     except (InputError, OSError):
         raise
     except Exception as error:  # damaged and hostile pickles raise all kinds of errors
-        raise InputError(f"it is no pickle, or a damaged one: {_brief(error)}") from error
+        raise InputError(f"it is no pickle, or a damaged one: {first_line(error)[:200]}") from error
 
 
 def _check_steps(data: mmap.mmap) -> None:
@@ -261,8 +261,3 @@ def _counts(name: str, values: object) -> tuple[int, ...]:
     if isinstance(values, tuple) and all(type(value) is int and 0 <= value < 2**62 for value in values):
         return values
     raise InputError(f"{name} is no sound tensor.")
-
-
-def _brief(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

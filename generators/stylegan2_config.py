@@ -26,6 +26,9 @@ _SYNTHESIS = {
     "use_noise",
     "activation",
 }
+# The stylegan3 repository saves a StyleGAN2 with what its synthesis network takes among the arguments of the whole, and
+# with this one, which says how to calculate, not what.
+_UNUSED = {"fused_modconv_default"}
 
 
 def read_config(network: PickledNetwork) -> NetworkConfig:
@@ -38,9 +41,12 @@ def read_config(network: PickledNetwork) -> NetworkConfig:
     """
     if network.class_name != "Generator":
         raise InputError(f"it holds a network of class {network.class_name!r}, not StyleGAN2's Generator.")
-    top = _known(network.arguments, _TOP, "network")
+    top = _known(network.arguments, _TOP | _SYNTHESIS | _UNUSED, "network")
     mapping = _known(top.get("mapping_kwargs", {}), _MAPPING, "mapping network")
-    synthesis = _known(top.get("synthesis_kwargs", {}), _SYNTHESIS, "synthesis network")
+    synthesis = {
+        **{name: value for name, value in top.items() if name in _SYNTHESIS},
+        **_known(top.get("synthesis_kwargs", {}), _SYNTHESIS, "synthesis network"),
+    }
     for part in (mapping, synthesis):
         _one_of(part, "activation", ("lrelu",), "lrelu")
     w_dim = _count(top, "w_dim", _LARGEST)

@@ -1,22 +1,20 @@
 """Back end `text2image`: text-to-image models of diffusers, which draw any class that can be named."""
 
 import inspect
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sio_data.backend import (
+    OWN,
     About,
     Choice,
     Number,
+    Own,
     Text,
     check_size,
     find_folder,
@@ -26,11 +24,12 @@ from sio_data.backend import (
     seeded_generators,
     to_uint8,
 )
+from sio_data.denoising import load_scheduler
 from sio_data.device import pick_device
 from sio_data.errors import InputError
 from sio_data.files import read_json
 from sio_data.recipe import MAX_IMAGE_SIZE, Option
-from sio_data.safe_loading import FOLDER_FILES, check_weights, find_components, load_network, load_part
+from sio_data.safe_loading import FOLDER_FILES, check_weights, find_components, load_network, load_part, quiet
 
 # What `AutoPipelineForText2Image` knows and these options suit; its table takes seconds to import.
 _PIPELINES = (
@@ -44,6 +43,9 @@ _PIPELINES = (
     "FluxPipeline",
 )
 _ARGUMENTS = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
+# Left out, these depend on which other packages are installed.
+_SETTINGS = {"add_watermarker": False}
+_CALL_SETTINGS = {"clean_caption": False}
 _NEEDED = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet", "vae")
 _CLASS = "{class}"
 
@@ -53,7 +55,7 @@ class TextToImageGenerator:
 
     Sampling options: `prompt` (templates with `{class}`, separated by `|`; the images of a class take them in turn),
     `negative_prompt`, `steps` and `guidance` (default: the pipeline's own), `dtype`, and `draw_size` (pixels that the
-    pipeline draws, of which `image_size` is made; 0 means the model's own).
+    pipeline draws, of which `image_size` is made; default: the model's own).
 
     An image that comes out black is refused: a safety checker put it in the place of one it flagged, or half precision
     overflowed. A folder's safety checker always stays active.
@@ -79,10 +81,10 @@ class TextToImageGenerator:
         options={
             "prompt": Text(f"a photo of a {_CLASS}"),
             "negative_prompt": Text(""),
-            "steps": Number(50, 1, 1000),
-            "guidance": Number(7.5, 0, 100),
+            "steps": Own(Number(1, 1, 1000)),
+            "guidance": Own(Number(1.0, 0, 100)),
             "dtype": Choice("float32", ("float32", "float16", "bfloat16")),
-            "draw_size": Number(0, 0, MAX_IMAGE_SIZE),
+            "draw_size": Own(Number(1, 1, MAX_IMAGE_SIZE)),
         },
     )
     conditional = True
@@ -107,10 +109,13 @@ class TextToImageGenerator:
         self._prompts = [template.replace(_CLASS, name) for name in classes for template in templates]
         self._device = pick_device(device)
         self._folder, self.revision = find_folder(weights, FOLDER_FILES)
-        with _quiet():
+        with quiet():
             self._kind, self._components = find_components(self._folder, _PIPELINES)
         self._check_components()
-        self.sampling = self._settle(options, sampling or {})
+        self.sampling = self._settle(options)
+        self._scheduler = load_scheduler(
+            self._components["scheduler"], self._folder / "scheduler", int(self.sampling["steps"])
+        )
         self.image_size = check_size("text2image", image_size, int(self.sampling["draw_size"]))
         self.licence = read_licence(self._folder / "README.md")
 
@@ -122,28 +127,28 @@ class TextToImageGenerator:
             if _is_network(kind):
                 check_weights(self._folder / name)
 
-    def _settle(self, options: Mapping[str, Option], given: Mapping[str, str]) -> dict[str, Option]:
+    def _settle(self, options: Mapping[str, Option]) -> dict[str, Option]:
         """Put in the place of what was not given what this pipeline does by itself."""
         known = inspect.signature(self._kind.__call__).parameters
         if options["negative_prompt"] and ("negative_prompt" not in known or "true_cfg_scale" in known):
             raise InputError(f"{self._kind.__name__} heeds no negative_prompt; leave it out.")
-        own = {option: known[argument].default for option, argument in _ARGUMENTS.items() if option not in given}
-        return {**options, **own, "draw_size": _settle_size(self._folder, int(options["draw_size"]))}
+        own = {option: known[argument].default for option, argument in _ARGUMENTS.items() if options[option] == OWN}
+        asked = None if options["draw_size"] == OWN else int(options["draw_size"])
+        return {**options, **own, "draw_size": _settle_size(self._folder, asked)}
 
     @cached_property
     def _pipeline(self) -> Any:
         dtype = getattr(torch, str(self.sampling["dtype"]))
-        index = read_json(self._folder / "model_index.json")
+        index = {**read_json(self._folder / "model_index.json"), **_SETTINGS}
         parts = {
             name: kind and (load_network(kind, path, dtype) if _is_network(kind) else load_part(kind, path))
             for name, kind in self._components.items()
+            if name != "scheduler"
             for path in [self._folder / name]
         }
-        settings = {
-            name: index[name]
-            for name in inspect.signature(self._kind).parameters
-            if name in index and name not in parts
-        }
+        parts["scheduler"] = self._scheduler
+        known = inspect.signature(self._kind).parameters
+        settings = {name: index[name] for name in known if name in index and name not in parts}
         try:
             pipeline = self._kind(**settings, **parts)
         except (TypeError, ValueError, AttributeError) as error:
@@ -154,7 +159,7 @@ class TextToImageGenerator:
     def sample(self, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         """Make one image for each label; see `sio_data.generator.Generator.sample`."""
         prompts = [self._prompts[label] for label in labels.tolist()]
-        with _quiet():
+        with quiet():
             images = self._draw(prompts, seeds)
         # An overflow need not befall every draw, so such an image is one to be drawn again, as a flagged one is.
         broken = ~images.isfinite().flatten(1).all(1)
@@ -165,7 +170,9 @@ class TextToImageGenerator:
     def _draw(self, prompts: list[str], seeds: Sequence[int]) -> torch.Tensor:
         """Give float32 images [B, 3, H, W] in [0, 1]; one that overflowed is not finite."""
         size = int(self.sampling["draw_size"])
-        arguments: dict[str, Any] = {argument: self.sampling[option] for option, argument in _ARGUMENTS.items()}
+        known = inspect.signature(self._kind.__call__).parameters
+        arguments: dict[str, Any] = {name: value for name, value in _CALL_SETTINGS.items() if name in known}
+        arguments |= {argument: self.sampling[option] for option, argument in _ARGUMENTS.items()}
         if negative := self.sampling["negative_prompt"]:
             arguments["negative_prompt"] = [negative] * len(prompts)
         try:
@@ -210,7 +217,7 @@ def _is_network(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, torch.nn.Module)
 
 
-def _settle_size(folder: Path, wanted: int) -> int:
+def _settle_size(folder: Path, wanted: int | None) -> int:
     """Give the pixels to draw: those asked for, or those of the denoiser's config."""
     denoiser = next((folder / name for name in ("unet", "transformer") if (folder / name).is_dir()), folder / "unet")
     latent = read_json(denoiser / "config.json").get("sample_size")
@@ -226,26 +233,3 @@ def _settle_size(folder: Path, wanted: int) -> int:
     if size % factor or size > MAX_IMAGE_SIZE:
         raise InputError(f"draw_size must be a multiple of {factor} up to {MAX_IMAGE_SIZE}, not {size}.")
     return size
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' progress bars, log lines and deprecations off the terminal: what matters, `judge` says."""
-    import diffusers.utils.logging as diffusers_logging
-    import transformers.utils.logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging)
-    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
-    for library in libraries:
-        library.set_verbosity(logging.CRITICAL)
-        library.disable_progress_bar()
-    try:
-        # The safety checker turns values that are no numbers into pixels, which numpy would warn of.
-        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        for library, (verbosity, bars) in zip(libraries, before, strict=True):
-            library.set_verbosity(verbosity)
-            if bars:
-                library.enable_progress_bar()

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from sio_data.backend import (
+    OWN,
     About,
     Choice,
     Number,
+    Own,
     Text,
     check_size,
     find_folder,
@@ -21,11 +23,12 @@ from sio_data.backend import (
     seeded_generators,
     to_uint8,
 )
+from sio_data.denoising import denoise, load_scheduler
 from sio_data.device import pick_device
 from sio_data.errors import InputError
 from sio_data.files import read_json
 from sio_data.recipe import MAX_IMAGE_SIZE, Option
-from sio_data.safe_loading import check_weights, load_network, load_part
+from sio_data.safe_loading import DIFFUSERS_WEIGHTS, check_weights, load_network
 from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier
 
 _PIPELINES = ("DDPMPipeline", "DDIMPipeline")
@@ -33,7 +36,7 @@ _SCHEDULERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpm": "DPMSolv
 _STEPS = {"ddpm": 1000, "ddim": 50, "dpm": 25}
 _SCHEDULER_CONFIG = "scheduler_config.json"
 # Old folders of one network have everything at the top, newer ones a folder for each part.
-_NETWORK_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+_NETWORK_FILES = ("config.json", *DIFFUSERS_WEIGHTS)
 _FILES = ("model_index.json", *_NETWORK_FILES, *(f"unet/{name}" for name in _NETWORK_FILES))
 _ALL_FILES = (*_FILES, _SCHEDULER_CONFIG, f"scheduler/{_SCHEDULER_CONFIG}")
 
@@ -46,7 +49,8 @@ class UnconditionalGenerator:
 
     Sampling options: `classifier` (required: a checkpoint that `sio-data train` made; the hash of its files stands for
     it in the recipe), `confidence` (least softmax probability of an image that is kept), `scheduler` (`ddpm`, `ddim`,
-    `dpm`; default the folder's own), `steps` (0 means 1000 for ddpm, 50 for ddim, 25 for dpm), `dtype`.
+    `dpm`; default the folder's own), `steps` (default 1000 for ddpm, 50 for ddim, 25 for dpm), `dtype` (of the
+    network).
 
     The default confidence of 0.8 makes the class at least four times as likely as all others together, and still keeps
     most of what a classifier of natural images is right about.
@@ -71,8 +75,8 @@ class UnconditionalGenerator:
         options={
             "classifier": Text(""),
             "confidence": Number(0.8, 0, 1),
-            "scheduler": Choice("own", ("own", *_SCHEDULERS)),
-            "steps": Number(0, 0, 1000),
+            "scheduler": Own(Choice("ddpm", tuple(_SCHEDULERS))),
+            "steps": Own(Number(1, 1, 1000)),
             "dtype": Choice("float32", ("float32", "float16", "bfloat16")),
         },
     )
@@ -104,28 +108,20 @@ class UnconditionalGenerator:
         self._classifier.to(self._device)
         self.class_names = self._classifier.class_names
         self.sampling = {**options, "classifier": fingerprint, **_settle(self._scheduler_folder, options)}
+        self._scheduler = _open_scheduler(self._scheduler_folder, self.sampling)
         self.licence = read_licence(folder / "README.md")
 
     @cached_property
-    def _pipeline(self) -> Any:
-        import diffusers
+    def _network(self) -> Any:
+        from diffusers import UNet2DModel
 
-        kind = getattr(diffusers, _SCHEDULERS[str(self.sampling["scheduler"])])
-        scheduler = load_part(kind, self._scheduler_folder)
-        network = load_network(diffusers.UNet2DModel, self._unet_folder, getattr(torch, str(self.sampling["dtype"])))
-        pipeline = diffusers.DDPMPipeline(network, scheduler)
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline.to(self._device)
+        dtype = getattr(torch, str(self.sampling["dtype"]))
+        return load_network(UNet2DModel, self._unet_folder, dtype).to(self._device)
 
     def sample(self, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         """Make one image for each seed; see `sio_data.generator.Generator.sample`. The labels are not heeded."""
-        drawn = self._pipeline(
-            batch_size=len(seeds),
-            generator=seeded_generators(seeds),
-            num_inference_steps=int(self.sampling["steps"]),
-            output_type="pt",
-        )
-        images = to_uint8(drawn.images.float() * 2 - 1)
+        steps = int(self.sampling["steps"])
+        images = to_uint8(denoise(self._network, self._scheduler, None, seeded_generators(seeds), steps=steps))
         return resize(images.expand(-1, 3, -1, -1), self.image_size)
 
     @torch.no_grad()
@@ -184,7 +180,7 @@ def _settle(folder: Path, options: Mapping[str, Option]) -> dict[str, Option]:
     path = folder / _SCHEDULER_CONFIG
     config = read_json(path)
     own = next((name for name, kind in _SCHEDULERS.items() if kind == config.get("_class_name")), None)
-    scheduler = own if options["scheduler"] == "own" else str(options["scheduler"])
+    scheduler = own if options["scheduler"] == OWN else str(options["scheduler"])
     if scheduler is None:
         raise InputError(
             f"{path}: the scheduler {config.get('_class_name')!r} is not known. Ask for one with --sampling "
@@ -193,7 +189,14 @@ def _settle(folder: Path, options: Mapping[str, Option]) -> dict[str, Option]:
     most = config.get("num_train_timesteps", 1000)
     if type(most) is not int or most < 1:
         raise InputError(f"{path}: num_train_timesteps must be a number of steps, not {most!r}.")
-    steps = int(options["steps"]) or min(_STEPS[scheduler], most)
+    steps = min(_STEPS[scheduler], most) if options["steps"] == OWN else int(options["steps"])
     if steps > most:
         raise InputError(f"this model was trained with {most} steps; ask for no more, not {steps}.")
     return {"scheduler": scheduler, "steps": steps}
+
+
+def _open_scheduler(folder: Path, sampling: Mapping[str, Option]) -> Any:
+    import diffusers
+
+    kind = getattr(diffusers, _SCHEDULERS[str(sampling["scheduler"])])
+    return load_scheduler(kind, folder, int(sampling["steps"]))

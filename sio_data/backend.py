@@ -10,11 +10,10 @@ from huggingface_hub import metadata_load
 from yaml import YAMLError
 
 from sio_data.class_lists import imagenet_names, imagenet_wnids
-from sio_data.errors import InputError, UnknownNameError
+from sio_data.errors import InputError, UnknownNameError, first_line
 from sio_data.files import sha256_file, sha256_json
 from sio_data.recipe import Option
-
-_SAFETENSORS = ".safetensors"
+from sio_data.safe_loading import OLD_WEIGHTS, weights_names
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ def find_folder(weights: str, patterns: Sequence[str]) -> tuple[Path, str]:
     Args:
         weights: What the user named.
         patterns: The files that decide the images, like `*.json` or `unet/*.safetensors`; only these are fetched,
-            and the card. Where there are no safetensors, `.bin` files of those names are taken instead.
+            and the card. Networks without safetensors have their `.bin` files taken instead.
 
     Returns:
         The folder, and the revision: a hash of local files, or the commit on the Hub.
@@ -232,15 +231,12 @@ def _matches(folder: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _old_weights(folder: Path, patterns: Sequence[str]) -> list[str]:
-    """Give patterns of the `.bin` weights of networks that have no safetensors."""
-    stems = {Path(pattern).stem for pattern in patterns if pattern.endswith(_SAFETENSORS)}
-    places = [path.parent for path in [*folder.glob("config.json"), *folder.glob("*/config.json")]]
-    return sorted(
-        f"{place.relative_to(folder) / stem}.bin"
-        for place in places
-        if not any(place.glob(f"*{_SAFETENSORS}"))
-        for stem in stems
-    )
+    """Give patterns of the weights of networks that have no safetensors."""
+    if not any(pattern.endswith(".safetensors") for pattern in patterns):
+        return []
+    places = {path.parent for path in [*folder.glob("config.json"), *folder.glob("*/config.json")]}
+    old = [place.relative_to(folder) for place in places if weights_names(place) is OLD_WEIGHTS]
+    return sorted((place / name).as_posix() for place in old for name in OLD_WEIGHTS)
 
 
 def _fetch(name: str, revision: str | None, patterns: Sequence[str]) -> tuple[Path, str]:
@@ -258,7 +254,7 @@ def _fetch(name: str, revision: str | None, patterns: Sequence[str]) -> tuple[Pa
             f"weights {name!r}: no such folder, and the Hub cannot be reached. Check the network, or name a folder."
         ) from error
     except (RepositoryNotFoundError, OSError) as error:
-        raise InputError(f"weights {name!r}: no such folder, and the Hub says: {str(error).splitlines()[0]}") from error
+        raise InputError(f"weights {name!r}: no such folder, and the Hub says: {first_line(error)}") from error
     return folder, folder.name
 
 

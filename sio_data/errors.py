@@ -69,6 +69,11 @@ class ClassMapError(InputError):
     """Two class maps do not fit together, or a label is outside its class map."""
 
 
+def first_line(error: BaseException) -> str:
+    """Give the first line of what an error says, or its kind if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def copy_error(message: str, exit_code: int) -> SioDataError:
     """Make the error that another process reported by its message and exit code."""
     return InputError(message) if exit_code == InputError.exit_code else SioDataError(message)

@@ -4,29 +4,46 @@
 in part. Here the parts are loaded one by one, of classes that we know, and every weight must fit.
 """
 
-import re
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
-from sio_data.errors import InputError
+from sio_data.errors import InputError, first_line
 from sio_data.files import read_json
+
+
+def _names(ending: str, *stems: str) -> tuple[str, ...]:
+    """Give the names of weights as patterns: in one file, or in pieces and their index."""
+    forms = (f"{{}}.{ending}", f"{{}}-*-of-*.{ending}", f"{{}}.{ending}.index.json")
+    return tuple(form.format(stem) for stem in stems for form in forms)
+
+
+# What diffusers and transformers read. Files of other names, such as `model.fp16.safetensors`, they never do.
+DIFFUSERS_WEIGHTS = _names("safetensors", "diffusion_pytorch_model")
+_SAFETENSORS = (*DIFFUSERS_WEIGHTS, *_names("safetensors", "model"))
+OLD_WEIGHTS = _names("bin", "diffusion_pytorch_model", "pytorch_model")
 
 FOLDER_FILES = (
     "model_index.json",
     "*/*.json",
     "*/*.txt",
     "*/*.model",
-    *(f"*/{name}{part}.safetensors" for name in ("model", "diffusion_pytorch_model") for part in ("", "-*-of-*")),
+    *(f"*/{name}" for name in _SAFETENSORS),
 )
 """The files of a pipeline's folder that decide its images; a folder may hold more weights, of other number types."""
 
-# Of transformers: parts of the pipelines that we take. None of them ever reads a pickle.
+# Of transformers: parts of the pipelines that we take. The networks' `.bin` files it reads with `weights_only`, as
+# diffusers does; the others read JSON and text alone.
 _TRANSFORMERS = frozenset(
     {"CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModelWithProjection", "T5EncoderModel", "Gemma2Model"}
     | {"CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast", "GemmaTokenizer", "GemmaTokenizerFast"}
@@ -38,50 +55,95 @@ _RENAMED = dict.fromkeys(
 )
 _SAFETY_CHECKER = ("stable_diffusion", "StableDiffusionSafetyChecker")
 
-# These make the libraries load code or weights from elsewhere.
+# These make the libraries load code, or weights from elsewhere or of another name.
 _FORBIDDEN_KEYS = frozenset(
     {"auto_map", "custom_pipelines", "quantization_config", "attn_implementation", "_attn_implementation"}
+    | {"transformers_weights"}
 )
 _CONFIGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "scheduler_config.json")
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    RuntimeError,
-    KeyError,
-    AttributeError,
-    SafetensorError,
-    UnpicklingError,
-    StrictDataclassError,
-)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep progress bars, log lines and deprecations of diffusers and transformers off the terminal.
+
+    They tell of old configs, which are understood, and of images that a safety checker flags, which `judge` refuses.
+    """
+    installed = [name for name in ("diffusers", "transformers") if find_spec(name)]
+    libraries = [import_module(f"{name}.utils.logging") for name in installed]
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity(logging.CRITICAL)
+        library.disable_progress_bar()
+    try:
+        # The safety checker turns values that are no numbers into pixels, which numpy would warn of.
+        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        for library, (verbosity, bars) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()
+
+
+def weights_names(folder: Path) -> tuple[str, ...]:
+    """Give the names, as patterns, of the weights that the libraries read from a network's folder.
+
+    They are safetensors where the folder has such, or an index of such. Older models have `.bin` files instead, which
+    torch reads without running what is in them (`weights_only`).
+    """
+    # Pieces alone, without their index, are not read.
+    whole = [name for name in _SAFETENSORS if "*" not in name]
+    return _SAFETENSORS if any((folder / name).is_file() for name in whole) else OLD_WEIGHTS
 
 
 def check_weights(folder: Path) -> bool:
     """Read the headers of a network's weights, which say whether the files are whole, and the index of its pieces.
 
     Returns:
-        Whether they are safetensors. Older models have `.bin` files, which torch reads without running what is in
-        them (`weights_only`).
+        Whether they are safetensors; see `weights_names`.
 
     Raises:
         InputError: There are no weights, one is damaged, or the index names something else.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    try:
-        for file in files:
-            with safe_open(file, framework="pt"):
-                pass
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{folder} holds no sound weights: {error}") from error
-    if not files and not any(folder.glob("*.bin")):
-        raise InputError(f"{folder} holds no sound weights: there is no safetensors file, nor a .bin file.")
-    for index in folder.glob("*.safetensors.index.json"):
-        pieces = read_json(index).get("weight_map")
-        if not isinstance(pieces, dict) or not all(
-            isinstance(name, str) and re.fullmatch(r"[\w.-]+\.safetensors", name) for name in pieces.values()
-        ):
-            raise InputError(f"{index} names pieces that are no safetensors files of its folder.")
-    return bool(files)
+    names = weights_names(folder)
+    files = sorted(path for name in names for path in folder.glob(name))
+    if not files:
+        raise InputError(
+            f"{folder} holds no sound weights: there is no safetensors file, nor a .bin file{_hint(folder)}."
+        )
+    for file in files:
+        if file.suffix == ".json":
+            _check_index(file, names)
+        elif file.suffix == ".safetensors":
+            try:
+                with safe_open(file, framework="pt"):
+                    pass
+            except (SafetensorError, OSError) as error:
+                raise InputError(f"{folder} holds no sound weights: {error}") from error
+    return names is _SAFETENSORS
+
+
+def _hint(folder: Path) -> str:
+    """Tell of weights whose names have the number type in them, which are read on request alone."""
+    other = next((path.name for path in folder.glob("*model.*.safetensors") if "-of-" not in path.name), None)
+    if other is None:
+        return ""
+    stem, _, _ = other.partition(".")
+    return f" of the names that are read. To use {other}, rename it to {stem}.safetensors"
+
+
+def _check_index(index: Path, names: Sequence[str]) -> None:
+    """Check that pieces lie beside their index, under names that count for the revision."""
+    pieces = read_json(index).get("weight_map")
+    if not isinstance(pieces, dict) or not pieces:
+        raise InputError(f"{index} names no pieces.")
+    for piece in {str(value) for value in pieces.values()}:
+        if Path(piece).name != piece or not any(fnmatchcase(piece, name) for name in names):
+            raise InputError(f"{index} names {piece!r}, which is no piece of these weights.")
+        if not (index.parent / piece).is_file():
+            raise InputError(f"{index} names {piece}, which is not there.")
 
 
 def load_network(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -102,16 +164,17 @@ def load_network(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) ->
     _check_configs(folder)
     extra = {"low_cpu_mem_usage": False} if kind.__module__.startswith("diffusers.models") else {}
     try:
-        network, report = kind.from_pretrained(
-            str(folder),
-            use_safetensors=are_safetensors,
-            local_files_only=True,
-            output_loading_info=True,
-            torch_dtype=dtype,
-            **extra,
-        )
-    except _LOADING_ERRORS as error:
-        raise InputError(f"{folder} holds no sound {kind.__name__}: {_first_line(error)}") from error
+        with quiet():
+            network, report = kind.from_pretrained(
+                str(folder),
+                use_safetensors=are_safetensors,
+                local_files_only=True,
+                output_loading_info=True,
+                torch_dtype=dtype,
+                **extra,
+            )
+    except Exception as error:  # damaged configs make the libraries raise errors of any kind
+        raise InputError(f"{folder} holds no sound {kind.__name__}: {first_line(error)}") from error
     # Older transformers saved the buffer position_ids; newer ones make it anew.
     unexpected = {key for key in report["unexpected_keys"] if not key.endswith("position_ids")}
     if wrong := sorted(map(str, {*report["missing_keys"]} | unexpected | {*report["mismatched_keys"]})):
@@ -121,8 +184,13 @@ def load_network(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) ->
     return network.eval()
 
 
-def load_part(kind: Any, folder: Path) -> Any:
+def load_part(kind: Any, folder: Path, **changes: object) -> Any:
     """Load what has no weights: a scheduler, a tokenizer, an image processor.
+
+    Args:
+        kind: Its class.
+        folder: Where its files lie.
+        changes: Values to put in the place of the config's.
 
     Raises:
         InputError: Its files are missing or damaged.
@@ -131,9 +199,10 @@ def load_part(kind: Any, folder: Path) -> Any:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder.")
     try:
-        return kind.from_pretrained(str(folder), local_files_only=True)
-    except _LOADING_ERRORS as error:
-        raise InputError(f"{folder} holds no sound {kind.__name__}: {_first_line(error)}") from error
+        with quiet():
+            return kind.from_pretrained(str(folder), local_files_only=True, **changes)
+    except Exception as error:  # damaged configs make the libraries raise errors of any kind
+        raise InputError(f"{folder} holds no sound {kind.__name__}: {first_line(error)}") from error
 
 
 def find_components(folder: Path, pipelines: Sequence[str]) -> tuple[Any, dict[str, Any]]:
@@ -195,7 +264,8 @@ def _check_configs(folder: Path) -> None:
         raise InputError(f"{folder} holds an adapter, whose config names other weights. Merge it into the model first.")
     for path in (folder / name for name in _CONFIGS):
         if path.exists() and (keys := _FORBIDDEN_KEYS & {*_keys(read_json(path))}):
-            raise InputError(f"{path} has {', '.join(sorted(keys))}, which may load code. Remove it, or the weights.")
+            found = ", ".join(sorted(keys))
+            raise InputError(f"{path} has {found}, which may load code or other weights. Remove it, or the model.")
 
 
 def _keys(value: object) -> Iterator[str]:
@@ -205,7 +275,3 @@ def _keys(value: object) -> Iterator[str]:
     if isinstance(value, list):
         for inner in value:
             yield from _keys(inner)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -194,6 +194,9 @@ def test_a_network_that_cannot_be_compiled_is_an_error(tiny_dit: Path, monkeypat
     monkeypatch.setattr(torch.nn.Module, "compile", lambda network: setattr(network, "forward", fail))
     with pytest.raises(InputError, match=r"cannot be compiled here: no compiler\. Leave out compile=yes"):
         draw(tiny_dit, [0], [0], steps="1", compile="yes")
+    monkeypatch.setattr(CompilerError, "__str__", lambda error: "")
+    with pytest.raises(InputError, match=r"cannot be compiled here: CompilerError\."):
+        draw(tiny_dit, [0], [0], steps="1", compile="yes")
     monkeypatch.setattr(CompilerError, "__module__", "elsewhere")
     with pytest.raises(CompilerError):
         draw(tiny_dit, [0], [0], steps="1", compile="yes")
@@ -265,7 +268,7 @@ def test_old_weights_are_fetched_where_there_are_no_others(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     open_generator("diffusers", "facebook/DiT-XL-2-256")
-    assert [name for name in asked[1] if "pytorch_model.bin" in name] == [VAE.replace(".safetensors", ".bin")]
+    assert VAE.replace(".safetensors", ".bin") in asked[1]
     assert all(name.startswith("vae/") for name in asked[1])
 
 
@@ -294,7 +297,7 @@ def test_nothing_is_said_on_the_terminal(copies: Callable[[str], Path], capfd: p
     handler.emit = said.append  # type: ignore[method-assign]
     logging.getLogger("diffusers").addHandler(handler)
     try:
-        draw(copy, [1], [2], steps="2", scheduler="EulerDiscreteScheduler")
+        draw(copy, [1], [2], steps="2", scheduler="DPMSolverSinglestepScheduler")
         diffusers.DiTTransformer2DModel.from_pretrained(copy, subfolder="transformer", low_cpu_mem_usage=False)
     finally:
         logging.getLogger("diffusers").removeHandler(handler)
@@ -382,6 +385,11 @@ def test_a_pipeline_that_it_does_not_take_is_refused(
         ("dit", "vae/config.json", {"latent_channels": 3}, "4 channels does not draw the 3"),
         ("dit", "vae/config.json", {"layers_per_block": 2}, "do not fit"),
         ("dit", "vae/config.json", {"norm_num_groups": 3}, "no sound AutoencoderKL"),
+        ("dit", "vae/config.json", {"scaling_factor": None}, "scaling_factor must be a number above 0, not None"),
+        ("dit", "vae/config.json", {"scaling_factor": "x"}, "scaling_factor"),
+        ("dit", "vae/config.json", {"scaling_factor": 0}, "scaling_factor"),
+        ("dit", "transformer/config.json", {"activation_fn": "zz"}, "no sound DiTTransformer2DModel"),
+        ("consistency", "unet/config.json", {"attention_head_dim": 0, "add_attention": True}, "no sound UNet2DModel"),
         ("consistency", "unet/config.json", {"num_class_embeds": None}, "draws no classes"),
         ("consistency", "unet/config.json", {"num_class_embeds": 4}, "no sound"),
         ("consistency", "unet/config.json", {"block_out_channels": [32]}, "no sound"),
@@ -394,6 +402,42 @@ def test_a_damaged_config_is_refused(
     edit(copy / file, **change)
     with pytest.raises(InputError, match=message):
         draw(copy, [0], [0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prediction_type": "nonsense"},
+        {"trained_betas": [1e-4] * 3},
+        {"timestep_spacing": "foo"},
+        {"num_train_timesteps": 0},
+        {"beta_start": "x"},
+    ],
+)
+def test_a_damaged_scheduler_is_refused_on_opening(copies: Callable[[str], Path], change: dict[str, object]) -> None:
+    copy = copies("dit")
+    edit(copy / "scheduler/scheduler_config.json", **change)
+    with pytest.raises(InputError, match=r"DDIMScheduler"):
+        open_generator("diffusers", str(copy), sampling={"steps": "3"})
+
+
+@pytest.mark.parametrize("variance", ["learned", "learned_range"])
+@pytest.mark.parametrize("scheduler", ["DDPMScheduler", "DPMSolverMultistepScheduler", "DDIMScheduler"])
+def test_the_variance_that_dit_learns_is_left_aside(
+    copies: Callable[[str], Path], tiny_dit: Path, variance: str, scheduler: str
+) -> None:
+    copy = copies("dit")
+    edit(copy / "scheduler/scheduler_config.json", variance_type=variance, _class_name="DDPMScheduler")
+    images = draw(copy, [1, 2], [3, 4], scheduler=scheduler, steps="5")
+    assert torch.equal(images, draw(tiny_dit, [1, 2], [3, 4], scheduler=scheduler, steps="5"))
+
+
+def test_opening_draws_nothing_from_the_global_generator(tiny_dit: Path, tiny_consistency: Path) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    open_generator("diffusers", str(tiny_dit), sampling={"scheduler": "DDPMScheduler", "steps": "3"})
+    open_generator("diffusers", str(tiny_consistency), sampling={"steps": "3"})
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(
@@ -467,6 +511,9 @@ def test_weights_that_are_no_numbers_are_refused(copies: Callable[[str], Path]) 
         ("dit", {"scheduler": "FlowMatchEulerDiscreteScheduler"}, UnknownNameError, "scheduler of DiTPipeline"),
         ("dit", {"scheduler": "DDIMSchedulr"}, UnknownNameError, "Did you mean 'DDIMScheduler'"),
         ("dit", {"scheduler": "DPMSolverSDEScheduler"}, UnknownNameError, "noise for a whole batch"),
+        ("dit", {"scheduler": ""}, UnknownNameError, "unknown scheduler of DiTPipeline ''"),
+        ("dit", {"scheduler": "DPMSolverMultistepScheduler", "steps": "1000"}, InputError, "cannot make 1000 step"),
+        ("dit", {"scheduler": "UniPCMultistepScheduler", "steps": "1000"}, InputError, "cannot make 1000 step"),
         ("dit", {"scheduler": "PNDMScheduler", "steps": "2"}, InputError, "PNDMScheduler of .* cannot make 2 step"),
         ("fit", {"steps": "1001"}, InputError, "steps='1001' is not a whole number from 1 to 1000"),
         ("fit", {"dtype": "int8"}, InputError, "float16"),

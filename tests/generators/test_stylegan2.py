@@ -335,3 +335,9 @@ def test_activations_are_cut_off_at_the_limit_times_gain() -> None:
     x = torch.tensor([-9.0, 1.0, 9.0])
     assert clamp(x, 4, 0.5).tolist() == [-2, 1, 2]
     assert torch.equal(clamp(x, None), x)
+
+
+def test_a_network_that_the_stylegan3_repository_saved_draws_the_same(file: Path, tmp_path: Path) -> None:
+    flat = {name: value for name, value in TINY.items() if name != "synthesis_kwargs"} | TINY["synthesis_kwargs"]
+    saved = write_network(tmp_path / "flat.pkl", {**flat, "fused_modconv_default": True}, made_up_tensors(TINY))
+    assert torch.equal(draw(saved, 1, 5), draw(file, 1, 5))

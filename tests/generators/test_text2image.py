@@ -4,6 +4,7 @@ import shutil
 import string
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -323,6 +324,7 @@ def test_code_in_the_folder_is_refused(copy: Path) -> None:
         ("text_encoder/config.json", {"auto_map": {"AutoModel": "a.B"}}),
         ("text_encoder/config.json", {"inner": [{"attn_implementation": "owner/kernel"}]}),
         ("unet/config.json", {"quantization_config": {"quant_method": "torchao"}}),
+        ("text_encoder/config.json", {"transformers_weights": "other.safetensors"}),
     ],
 )
 def test_a_config_that_may_load_code_is_refused(copy: Path, file: str, changes: dict[str, object]) -> None:
@@ -337,19 +339,108 @@ def test_an_adapter_is_refused(copy: Path) -> None:
         open_tiny(copy)
 
 
-def test_old_weights_draw_the_same(copy: Path) -> None:
+def make_old(file: Path) -> Path:
+    """Put weights as older models have them in the place of safetensors."""
+    stem = "pytorch_model" if file.stem == "model" else file.stem
+    torch.save(load_file(file), file.with_name(f"{stem}.bin"))
+    file.unlink()
+    return file.with_name(f"{stem}.bin")
+
+
+def test_old_weights_draw_the_same(saved: Callable[[float | None], Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(saved(2.0), tmp_path / "copy"))
     labels = torch.tensor([0, 1, 0])
     expected = open_tiny(copy).sample(labels, SEEDS)
-    weights = load_file(copy / UNET)
-    (copy / UNET).unlink()
-    torch.save(weights, copy / "unet/diffusion_pytorch_model.bin")
+    files = [make_old(file) for file in [*copy.glob("*/*.safetensors")]]
+    assert len(files) == 4
     assert torch.equal(open_tiny(copy).sample(labels, SEEDS), expected)
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_every_file_of_weights_counts_for_the_revision(
+    saved: Callable[[float | None], Path], tmp_path: Path, old: bool
+) -> None:
+    copy = Path(shutil.copytree(saved(2.0), tmp_path / "copy"))
+    files = [*copy.glob("*/*.safetensors")]
+    files = [make_old(file) for file in files] if old else files
+    revisions = {open_tiny(copy).revision}
+    for file in files:
+        data = file.read_bytes()
+        file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        revisions.add(open_tiny(copy).revision)
+    assert len(files) == 4
+    assert len(revisions) == 5
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_every_piece_of_weights_counts_for_the_revision(model: Path, copy: Path, old: bool) -> None:
+    for part, stem in (("text_encoder", "model"), ("unet", "diffusion_pytorch_model")):
+        save_pieces(copy / part, stem, old)
+    labels = torch.tensor([0, 1])
+    assert torch.equal(open_tiny(copy).sample(labels, [5, 6]), open_tiny(model).sample(labels, [5, 6]))
+    pieces = [*copy.glob("*/*-of-*")]
+    assert len(pieces) == 4
+    revisions = {open_tiny(copy).revision}
+    for piece in pieces:
+        data = piece.read_bytes()
+        piece.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        revisions.add(open_tiny(copy).revision)
+    assert len(revisions) == 5
+    pieces[0].unlink()
+    with pytest.raises(InputError, match="which is not there"):
+        open_tiny(copy)
+
+
+def save_pieces(folder: Path, stem: str, old: bool) -> None:
+    weights = load_file(folder / f"{stem}.safetensors")
+    (folder / f"{stem}.safetensors").unlink()
+    stem, ending = ("pytorch_model" if old and stem == "model" else stem), "bin" if old else "safetensors"
+    names = [f"{stem}-0000{number}-of-00002.{ending}" for number in (1, 2)]
+    places = {key: names[number % 2] for number, key in enumerate(weights)}
+    for name in names:
+        piece = {key: weights[key] for key, place in places.items() if place == name}
+        if old:
+            torch.save(piece, folder / name)
+        else:
+            save_file(piece, folder / name, {"format": "pt"})
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (folder / f"{stem}.{ending}.index.json").write_text(json.dumps(index))
+
+
+def test_old_weights_of_all_parts_are_fetched_from_the_hub(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {make_old(file): file for file in [*copy.glob("*/*.safetensors")]}
+    contents = {path: path.read_bytes() for path in states}
+    for path in states:
+        path.unlink()
+
+    def fetch(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        for path, data in contents.items():
+            if any(path.relative_to(copy).match(pattern) for pattern in allow_patterns):
+                path.write_bytes(data)
+        return str(copy)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert open_tiny(Path("owner/name")).sample(torch.tensor([0]), [5]).any()
+
+
+@pytest.mark.parametrize("file", [UNET, "text_encoder/model.safetensors"])
+def test_weights_of_a_narrow_type_are_read_only_once_they_are_renamed(copy: Path, file: str) -> None:
+    expected = open_tiny(copy).sample(torch.tensor([0]), [5])
+    narrow = (copy / file).with_suffix(".fp16.safetensors")
+    shutil.copy(copy / file, narrow)
+    whole = make_old(copy / file)
+    assert torch.equal(open_tiny(copy).sample(torch.tensor([0]), [5]), expected)
+    whole.unlink()
+    with pytest.raises(InputError, match=rf"To use {narrow.name}, rename it to {(copy / file).name}"):
+        open_tiny(copy)
+    narrow.rename(copy / file)
+    assert torch.equal(open_tiny(copy).sample(torch.tensor([0]), [5]), expected)
+
+
 def test_pieces_outside_the_folder_are_refused(copy: Path) -> None:
-    for name in ("../../secret.safetensors", "pytorch_model.bin"):
+    for name in ("../../model-1-of-1.safetensors", "pytorch_model.bin", "other-1-of-1.safetensors"):
         (copy / "text_encoder/model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
-        with pytest.raises(InputError, match="no safetensors files of its folder"):
+        with pytest.raises(InputError, match="which is no piece of these weights"):
             open_tiny(copy)
 
 
@@ -373,6 +464,51 @@ def test_weights_missing_too_many_or_misshapen_are_refused(copy: Path, file: str
             open_tiny(copy).sample(torch.tensor([0]), [5])
     save_file({**whole, "text_model.embeddings.position_ids": torch.zeros(1)}, copy / file, {"format": "pt"})
     assert open_tiny(copy).sample(torch.tensor([0]), [5]).any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"prediction_type": "nonsense"}, {"trained_betas": [1e-4] * 3}, {"timestep_spacing": "foo"}, {"beta_end": "x"}],
+)
+def test_a_damaged_scheduler_is_refused_on_opening(copy: Path, change: dict[str, object]) -> None:
+    edit(copy / "scheduler/scheduler_config.json", **change)
+    with pytest.raises(InputError, match="DDIMScheduler"):
+        open_tiny(copy)
+
+
+@pytest.mark.parametrize("kind", ["FlowMatchEulerDiscreteScheduler", "LCMScheduler", "DPMSolverMultistepScheduler"])
+def test_every_kind_of_scheduler_can_be_tried_on_opening(copy: Path, kind: str) -> None:
+    edit(copy / "model_index.json", scheduler=["diffusers", kind])
+    edit(copy / "scheduler/scheduler_config.json", use_dynamic_shifting=kind.startswith("Flow"))
+    assert open_tiny(copy).sampling["steps"] == 2
+    if kind != "FlowMatchEulerDiscreteScheduler":
+        with pytest.raises(InputError, match=f"{kind} of .* cannot make 1000"):
+            open_tiny(copy, steps="1000")
+
+
+def test_images_do_not_depend_on_optional_packages(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import diffusers
+
+    told = []
+
+    class Pipeline:
+        def __init__(self, scheduler: object, add_watermarker: bool | None = None, **parts: object) -> None:
+            told.append(add_watermarker)
+
+        def set_progress_bar_config(self, **options: object) -> None: ...
+
+        def to(self, device: object) -> "Pipeline":
+            return self
+
+        def __call__(
+            self, guidance_scale: float = 1, num_inference_steps: int = 1, clean_caption: bool = True, **more: object
+        ) -> SimpleNamespace:
+            told.append(clean_caption)
+            return SimpleNamespace(images=torch.zeros(1, 3, 16, 16))
+
+    monkeypatch.setattr(diffusers, "StableDiffusionPipeline", Pipeline)
+    open_tiny(model).sample(torch.tensor([0]), [5])
+    assert told == [False, False]
 
 
 @pytest.mark.parametrize("file", ["tokenizer/tokenizer.json", "scheduler/scheduler_config.json", "unet/config.json"])

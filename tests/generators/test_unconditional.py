@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sio_data import Classifier
-from sio_data.backend import resize
+from sio_data.backend import resize, seeded_generators, to_uint8
+from sio_data.denoising import denoise
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.generator import JudgingGenerator, open_generator
 from sio_data.generators.unconditional import UnconditionalGenerator
@@ -92,7 +93,7 @@ def test_it_tells_what_it_is_without_reading_the_network(model: Path, checkpoint
         "steps": 100,
         "dtype": "float32",
     }
-    assert "_pipeline" not in vars(backend)
+    assert "_network" not in vars(backend)
 
 
 @pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpm"])
@@ -116,10 +117,9 @@ def test_every_option_has_an_effect(model: Path, checkpoint: Path, sampling: dic
 
 
 def test_the_steps_depend_on_the_scheduler(model: Path, checkpoint: Path, copy: Path) -> None:
-    steps = {
-        name: open_tiny(model, checkpoint, scheduler=name, steps="0").sampling["steps"] for name in ("ddim", "dpm")
-    }
-    assert steps == {"ddim": 50, "dpm": 25}
+    for scheduler, steps in (("ddpm", 100), ("ddim", 50), ("dpm", 25)):
+        sampling = {"classifier": str(checkpoint), "scheduler": scheduler}
+        assert open_generator("unconditional", str(model), sampling=sampling).sampling["steps"] == steps
     edit(copy / "scheduler/scheduler_config.json", _class_name="DDIMScheduler")
     assert open_tiny(copy, checkpoint).sampling["scheduler"] == "ddim"
 
@@ -191,8 +191,9 @@ def test_the_classifier_is_required(model: Path, tmp_path: Path) -> None:
     [
         ({"confidence": "1.1"}, "from 0 to 1"),
         ({"confidence": "nan"}, "from 0 to 1"),
-        ({"scheduler": "heun"}, "one of own, ddpm"),
+        ({"scheduler": "heun"}, "one of ddpm, ddim"),
         ({"steps": "101"}, "trained with 100 steps"),
+        ({"steps": "0"}, "whole number from 1 to 1000"),
     ],
 )
 def test_an_option_out_of_range_is_refused(
@@ -240,13 +241,58 @@ def test_an_unknown_scheduler_can_be_replaced(checkpoint: Path, copy: Path) -> N
         ("unet/config.json", {"layers_per_block": 2}),
         ("unet/config.json", {"down_block_types": ["os.system"] * 2}),
         ("unet/config.json", {"quantization_config": {"quant_method": "torchao"}}),
-        ("scheduler/scheduler_config.json", {"beta_schedule": "none"}),
+        ("unet/config.json", {"attention_head_dim": 0, "down_block_types": ["AttnDownBlock2D"] * 2}),
     ],
 )
 def test_a_damaged_config_is_refused(checkpoint: Path, copy: Path, file: str, changes: dict[str, object]) -> None:
     edit(copy / file, **changes)
     with pytest.raises(InputError, match=r"do not fit|no sound|may load code"):
         open_tiny(copy, checkpoint).sample(LABELS, SEEDS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"beta_schedule": "none"},
+        {"prediction_type": "nonsense"},
+        {"trained_betas": [0.1] * 3},
+        {"timestep_spacing": "foo"},
+        {"variance_type": "learned"},
+        {"variance_type": "learned_range"},
+    ],
+)
+def test_a_damaged_scheduler_is_refused_on_opening(checkpoint: Path, copy: Path, changes: dict[str, object]) -> None:
+    edit(copy / "scheduler/scheduler_config.json", **changes)
+    with pytest.raises(InputError, match=r"DDPMScheduler of .* cannot make|no sound DDPMScheduler"):
+        open_tiny(copy, checkpoint)
+
+
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim"])
+def test_it_draws_what_diffusers_draws(model: Path, checkpoint: Path, scheduler: str) -> None:
+    import diffusers
+
+    kind = {"ddpm": "DDPM", "ddim": "DDIM"}[scheduler]
+    own = getattr(diffusers, f"{kind}Scheduler").from_pretrained(model, subfolder="scheduler")
+    unet = diffusers.UNet2DModel.from_pretrained(model, subfolder="unet").eval()
+    pipeline = getattr(diffusers, f"{kind}Pipeline")(unet, own)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(3, seeded_generators(SEEDS), num_inference_steps=5, output_type="pt").images
+    ours = denoise(unet, own, None, seeded_generators(SEEDS), steps=5)
+    assert torch.equal((ours / 2 + 0.5).clamp(0, 1), theirs)
+    assert torch.equal(
+        open_tiny(model, checkpoint, scheduler=scheduler, steps="5").sample(LABELS, SEEDS), to_uint8(ours)
+    )
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float16", 0.05), ("bfloat16", 0.4)])
+def test_narrow_numbers_are_those_of_the_network_alone(
+    model: Path, checkpoint: Path, dtype: str, most: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    exact = open_tiny(model, checkpoint, steps="100").sample(LABELS, SEEDS)
+    capfd.readouterr()
+    narrow = open_tiny(model, checkpoint, steps="100", dtype=dtype).sample(LABELS, SEEDS)
+    assert 0 < (exact.int() - narrow.int()).abs().float().mean() < most
+    assert capfd.readouterr() == ("", "")
 
 
 def test_weights_missing_too_many_or_misshapen_are_refused(checkpoint: Path, copy: Path) -> None:
