@@ -56,14 +56,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         weights = save_unet(work / "weights", 32, CHANNELS)
-        generator = open_generator("unet", weights, sampling=SAMPLING)
+        generator = open_generator("diffusers", weights, sampling=SAMPLING)
         watch = Stopwatch(generator)
         generator.sample = watch.sample
         request.open_generator = lambda *_, **__: generator  # opened once, outside of what is timed
 
         def make(folder: str, per_class: int = PER_CLASS) -> Recipe:
             options = {"sampling": SAMPLING, "shard_size": 200}
-            return generate("unet", weights, work / folder, per_class=per_class, **options).recipe
+            return generate("diffusers", weights, work / folder, per_class=per_class, **options).recipe
 
         make("warm", 10)
         recipe = make("set")

@@ -44,7 +44,7 @@ def main() -> None:
         run("-c", MODEL, weights, IMAGE_SIZE)
         for turn in range(ROUNDS):
             for shards in SHARDS:
-                command = ["-m", "sio_data", "generate", "--generator", "unet", "--weights", weights]
+                command = ["-m", "sio_data", "generate", "--generator", "diffusers", "--weights", weights]
                 command += ["--per-class", shards * SHARD_SIZE // CLASSES, "--shard-size", SHARD_SIZE]
                 command += ["--batch-size", SHARD_SIZE, "--sampling", "steps=1"]
                 folder = Path(work, f"{shards}-{turn}")

@@ -81,7 +81,7 @@ def eval_json(data: bytes) -> object:
 
 
 def main() -> None:
-    recipe = Recipe("unet", "0" * 64, NAMES, per_class=PER_CLASS, image_size=SIZE)
+    recipe = Recipe("diffusers", "0" * 64, NAMES, per_class=PER_CLASS, image_size=SIZE)
     plan, pixels = Plan(recipe), load_patches(recipe.samples)
     variants = {
         "sio-data": write_ours,
