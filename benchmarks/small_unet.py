@@ -11,7 +11,7 @@ CLASSES = 10
 
 
 def save_unet(folder: Path, image_size: int, channels: tuple[int, ...]) -> str:
-    """Save one in the form that `generate --generator unet` reads; gives its folder as text."""
+    """Save one in the form that `generate --generator diffusers` reads; gives its folder as text."""
     torch.manual_seed(0)
     plain = len(channels) - 1
     unet = UNet2DModel(
