@@ -28,7 +28,7 @@ import torch
 from small_unet import CLASSES, save_unet
 
 import sio_data.generation
-import sio_data.generators.unet
+import sio_data.generators.diffusers
 import sio_data.verification  # noqa: F401  imported once, before the forks
 from sio_data.cli import main as sio_data_command
 
@@ -76,7 +76,7 @@ class Runs:
 
 def command(weights: Path, folder: Path, workers: int) -> list[str]:
     return (
-        f"generate --generator unet --weights {weights} --sampling steps=1 --per-class {SHARDS * SHARD_SIZE // CLASSES}"
+        f"generate --generator diffusers --weights {weights} --sampling steps=1 --per-class {SHARDS * SHARD_SIZE // CLASSES}"
         f" --shard-size {SHARD_SIZE} --batch-size {BATCH_SIZE} --workers {workers} --out {folder}"
     ).split()
 
