@@ -77,7 +77,8 @@ class Runs:
 def command(weights: Path, folder: Path, workers: int) -> list[str]:
     return (
         f"generate --generator diffusers --weights {weights} --sampling steps=1"
-        f" --per-class {SHARDS * SHARD_SIZE // CLASSES} --shard-size {SHARD_SIZE} --batch-size {BATCH_SIZE} --workers {workers} --out {folder}"
+        f" --per-class {SHARDS * SHARD_SIZE // CLASSES} --shard-size {SHARD_SIZE}"
+        f" --batch-size {BATCH_SIZE} --workers {workers} --out {folder}"
     ).split()
 
 
