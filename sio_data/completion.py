@@ -90,7 +90,7 @@ def close(folder: Path, manifest: Manifest, alone: bool) -> bool:
     """
     entered = Records(folder)
     plan = Plan(manifest.recipe)
-    records = [record for shard in plan if (record := entered.find(shard.path))]
+    records = [record for path in plan.paths() if (record := entered.find(path))]
     if len(records) < len(plan):
         complete = Manifest.read(folder).complete  # another run was first, and has tidied the records away
         if alone and not complete:

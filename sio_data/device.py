@@ -2,7 +2,7 @@
 
 import torch
 
-from sio_data.errors import InputError
+from sio_data.errors import InputError, first_line
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -20,5 +20,5 @@ def pick_device(name: str | None) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+        raise InputError(f"device {name!r} cannot be used here: {first_line(error)}") from error
     return device

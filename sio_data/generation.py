@@ -113,9 +113,9 @@ def _finish(job: ShardJob, request: Request, manifest: Manifest, engine: Engine)
     """Make what is missing of a set that was begun, and close it if all is there."""
     folder, recipe, share = job.folder, manifest.recipe, engine.rank.share(range(len(job.plan)))
     finished = _check_finished(folder, job.plan, manifest, share)
-    refuse_unknown_shards(folder, (shard.path for shard in job.plan))
+    refuse_unknown_shards(folder, job.plan.paths())
     missing = [index for index in share if job.plan.path(index) not in finished]
-    made = sum(len(job.plan[index]) for index in missing)
+    made = sum(map(job.plan.size, missing))
     there = [record for record in manifest.shards if (folder / record.path).is_file()]
     if missing or len(there) < len(job.plan) or not is_whole(folder, manifest):
         reopen(folder, manifest, there)

@@ -32,7 +32,7 @@ class ShardPlan:
     @property
     def path(self) -> str:
         """Where the shard lies in its set, with forward slashes."""
-        return f"data/train-{self.index:06d}.tar"
+        return _shard_path(self.index)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,7 +66,11 @@ class Plan:
 
     def path(self, index: int) -> str:
         """Give the path of a shard in its set, with forward slashes."""
-        return f"data/train-{index:06d}.tar"
+        return _shard_path(index)
+
+    def paths(self) -> list[str]:
+        """Give the paths of all shards, without working out what they hold."""
+        return [_shard_path(index) for index in range(len(self))]
 
     def size(self, index: int) -> int:
         """Give how many samples a shard holds."""
@@ -113,6 +117,10 @@ class Plan:
         """Give the index of the sample that a seed belongs to, or None if it belongs to none."""
         place = (seed - self._offset) * pow(self._stride, -1, 2**32) % 2**32
         return place % self.recipe.samples if place < self.attempts * self.recipe.samples else None
+
+
+def _shard_path(index: int) -> str:
+    return f"data/train-{index:06d}.tar"
 
 
 def _seed_sequence(seed: int) -> tuple[int, int]:

@@ -111,7 +111,7 @@ def _records_of_files(folder: Path, recipe: Recipe, draws: object) -> tuple[Shar
 
 def _stated(stated: dict[str, Any], recipe: Recipe) -> tuple[ShardRecord, ...]:
     """Read what is sound of an edited list of shards."""
-    planned = {shard.path for shard in Plan(recipe)}
+    planned = {*Plan(recipe).paths()}
     records: dict[str, ShardRecord] = {}
     shards = stated.get("shards")
     for value in shards if isinstance(shards, list) else []:

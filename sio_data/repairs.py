@@ -60,20 +60,20 @@ def repair(
     plan = Plan(manifest.recipe)
     doubles = _doubled_shards(folder, manifest, plan)
     sound = _sound_records(folder, manifest, plan, faults)
-    missing = [index for index, shard in enumerate(plan) if shard.path not in sound]
+    missing = [index for index, path in enumerate(plan.paths()) if path not in sound]
     if faults or missing or not manifest.complete:
         if missing:
             generator = reopen_generator(manifest, weights, sampling, device)
         for path in doubles:
             path.unlink()
-        Records(folder).drop(plan[index].path for index in missing)
+        Records(folder).drop(plan.path(index) for index in missing)
         reopen(folder, replace(manifest, complete=True), list(sound.values()))  # all of it is written anew
         if missing:
-            with progress("mending", sum(len(plan[index]) for index in missing)) as advance:
+            with progress("mending", sum(map(plan.size, missing))) as advance:
                 ShardJob(folder, plan, generator).make(missing, advance)
         close(folder, manifest, alone=True)
     tidy(folder)
-    remade, removed = tuple(plan[index].path for index in missing), tuple(f"data/{path.name}" for path in doubles)
+    remade, removed = tuple(plan.path(index) for index in missing), tuple(f"data/{path.name}" for path in doubles)
     return Repaired(folder, tuple(faults), remade, removed)
 
 
@@ -82,7 +82,7 @@ def _sound_records(folder: Path, manifest: Manifest, plan: Plan, faults: Sequenc
     if manifest.complete:
         bad = {fault.path for fault in faults}
         return {record.path: record for record in manifest.shards if record.path not in bad}
-    entered = {shard.path: Records(folder).find(shard.path) for shard in plan}
+    entered = {path: Records(folder).find(path) for path in plan.paths()}
     return {path: record for path, record in entered.items() if record and not shard_fault(folder, record, manifest)}
 
 
@@ -93,7 +93,7 @@ def _doubled_shards(folder: Path, manifest: Manifest, plan: Plan) -> list[Path]:
         CorruptSetError: A file is neither a shard nor a copy of one.
     """
     hashes = {record.sha256 for record in manifest.shards}
-    strange = unknown_shards(folder, (shard.path for shard in plan))
+    strange = unknown_shards(folder, plan.paths())
     for path in strange:
         if not path.is_file() or sha256_file(path) not in hashes:
             raise CorruptSetError(f"{path} is not part of the set, nor a copy of a part. Move it out of there.")

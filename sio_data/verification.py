@@ -90,7 +90,7 @@ def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
         raise InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
     manifest, faults = _read_manifest(folder)
     plan = Plan(manifest.recipe)
-    strange = unknown_shards(folder, (shard.path for shard in plan))
+    strange = unknown_shards(folder, plan.paths())
     if manifest.complete:
         sound_manifest = not faults
         faults += _shard_faults(folder, manifest)
@@ -116,11 +116,11 @@ def _shard_faults(folder: Path, manifest: Manifest) -> list[Fault]:
     records = {record.path: record for record in manifest.shards}
     plan = Plan(manifest.recipe)
     with progress(f"verifying {folder}", manifest.recipe.samples) as advance:
-        for shard in plan:
-            fault = shard_fault(folder, records.get(shard.path), manifest)
+        for index, path in enumerate(plan.paths()):
+            fault = shard_fault(folder, records.get(path), manifest)
             if fault:
-                faults.append(Fault(shard.path, fault))
-            advance(len(shard), "")
+                faults.append(Fault(path, fault))
+            advance(plan.size(index), "")
     return faults
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 
-from sio_data.errors import InputError, SioDataError
+from sio_data.errors import InputError, SioDataError, first_line
 from sio_data.files import atomic_path
 from sio_data.image_set import ImageSet
 from sio_data.progress import progress
@@ -180,7 +180,7 @@ class DiffusionTrainer:
             try:
                 torch.save(value, temporary)
             except RuntimeError as error:
-                raise SioDataError(f"{state} cannot be written: {_first_line(error)}") from error
+                raise SioDataError(f"{state} cannot be written: {first_line(error)}") from error
 
     def _load(self, state: Path) -> None:
         try:
@@ -190,11 +190,7 @@ class DiffusionTrainer:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.losses = list(saved["losses"])
         except _DAMAGE as error:
-            raise InputError(f"{state} is damaged ({_first_line(error)}); delete it to train anew.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(f"{state} is damaged ({first_line(error)}); delete it to train anew.") from error
 
 
 def _rate(step: int, steps: int) -> float:
