@@ -35,6 +35,7 @@ class Sample:
         index: Its place in the set.
         label: Index into the class names.
         image: uint8 [H, W, 3], RGB.
+        data: The file that the image was decoded from.
         metadata: Its JSON: index, label, class and recipe, and either `seed`, what all its noise comes from, or
             `source`, an object that says where a compiled sample was.
     """
@@ -42,6 +43,7 @@ class Sample:
     index: int
     label: int
     image: Pixels
+    data: bytes
     metadata: Mapping[str, Any]
 
     @property
@@ -222,7 +224,7 @@ class _Expected:
         if self._plan:
             self._check_plan(self._plan, index, number, value["seed"])
         self._next += 1
-        return Sample(index, number, decode(image, self._recipe.image_size), value)
+        return Sample(index, number, decode(image, self._recipe.image_size), image, value)
 
     def _check_plan(self, plan: Plan, index: int, label: int, seed: int) -> None:
         """Check label and seed: the sample's first seed, or another of its shard's, which serve redraws."""

@@ -9,6 +9,7 @@ from sio_data.files import as_folder
 from sio_data.layout import Layout
 from sio_data.manifest import MANIFEST, Manifest, ShardRecord
 from sio_data.progress import progress
+from sio_data.reader_info import INFO, info_fits
 from sio_data.recovery import CARD, is_of_another_set, recover_manifest
 from sio_data.regeneration import Comparison, compare_samples
 from sio_data.set_card import card_fits
@@ -94,7 +95,9 @@ def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
     if manifest.complete:
         sound_manifest = not faults
         faults += _shard_faults(folder, manifest)
-        faults += [Fault(name, "is missing") for name in (CARD, PREVIEW) if not (folder / name).is_file()]
+        faults += [Fault(name, "is missing") for name in (CARD, PREVIEW, INFO) if not (folder / name).is_file()]
+        if (folder / INFO).is_file() and not info_fits(folder, manifest.recipe):
+            faults.append(Fault(INFO, "does not fit the data: readers of shards could miss some"))
         if sound_manifest and (folder / CARD).is_file() and not card_fits(folder, manifest):
             faults.append(Fault(CARD, "does not fit the data: load_dataset could give other rows or class names"))
     return manifest, faults + [Fault(f"data/{path.name}", "is not part of the set") for path in strange]
