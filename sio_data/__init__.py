@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sio_data.fitting import fit
     from sio_data.generation import generate
     from sio_data.image_set import ImageSet
+    from sio_data.loading import load
     from sio_data.mixing import MixedBatches
     from sio_data.recipe import Recipe
     from sio_data.regeneration import regenerate
@@ -38,6 +39,7 @@ _HOMES = {
     "evaluate": "sio_data.detection.evaluation",
     "fit": "sio_data.fitting",
     "generate": "sio_data.generation",
+    "load": "sio_data.loading",
     "load_source": "sio_data.sources",
     "open_set": "sio_data.sets",
     "quickstart": "sio_data.demo",
@@ -58,6 +60,7 @@ __all__ = [
     "evaluate",
     "fit",
     "generate",
+    "load",
     "load_source",
     "open_set",
     "quickstart",

@@ -1,4 +1,4 @@
-"""`_info.json`: what readers of WebDataset shards, timm's among them, must know of a set: its shards and their lengths."""
+"""`_info.json`: what timm's reader and others must know of a set: its shards and their lengths."""
 
 from pathlib import Path
 from typing import Any

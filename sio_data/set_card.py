@@ -9,6 +9,7 @@ from sio_data.manifest import Manifest
 from sio_data.recovery import CARD, card_copy, card_metadata, copy_for_card, manifest_copy
 from sio_data.rendering import Verbatim, render_card
 
+CARD_UNFIT = "does not fit the data: load_dataset could give other rows or class names"
 _NOTES_MARK = "<!-- Your notes go below this line: they are kept when the card is written anew. -->"
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}

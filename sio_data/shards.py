@@ -23,6 +23,7 @@ from sio_data.plan import Integers, Plan
 from sio_data.recipe import Recipe
 
 _MAX_METADATA_BYTES = 1 << 16
+_CHANGED = "was changed after it was made"
 _REST_OF_HEADER = b"0" + bytes(100) + b"ustar\x0000" + bytes(247)
 _SUM_WITHOUT_NAME_AND_SIZE = sum(b"0000644" + b"0000000" * 2 + b"0" * 11 + b" " * 8 + _REST_OF_HEADER)
 
@@ -139,19 +140,23 @@ def check_shard(folder: Path, record: ShardRecord) -> None:
     Raises:
         DamagedFileError: The file is missing or differs.
     """
+    check_size(folder, record)
+    if sha256_file(folder / record.path) != record.sha256:
+        raise DamagedFileError(folder, record.path, f"{_CHANGED} (other bytes than recorded)")
+
+
+def check_size(folder: Path, record: ShardRecord) -> None:
+    """Compare a shard's size to its record: cheap, and enough to find a truncated tar.
+
+    Raises:
+        DamagedFileError: The file is missing or of another size.
+    """
     path = folder / record.path
     if not path.is_file():
         raise DamagedFileError(folder, record.path, "is missing")
-    if not is_sound(folder, record):
-        size = path.stat().st_size
-        what = f"{size:,} of {record.bytes:,} bytes" if size != record.bytes else "other bytes than recorded"
-        raise DamagedFileError(folder, record.path, f"was changed after it was made ({what})")
-
-
-def is_sound(folder: Path, record: ShardRecord) -> bool:
-    """Tell whether a shard is what its record says, by size and hash."""
-    path = folder / record.path
-    return path.is_file() and path.stat().st_size == record.bytes and sha256_file(path) == record.sha256
+    size = path.stat().st_size
+    if size != record.bytes:
+        raise DamagedFileError(folder, record.path, f"{_CHANGED} ({size:,} of {record.bytes:,} bytes)")
 
 
 def read_shard(folder: Path, record: ShardRecord, recipe: SetRecipe) -> Iterator[Sample]:

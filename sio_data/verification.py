@@ -12,7 +12,7 @@ from sio_data.progress import progress
 from sio_data.reader_info import INFO, info_fits
 from sio_data.recovery import CARD, is_of_another_set, recover_manifest
 from sio_data.regeneration import Comparison, compare_samples
-from sio_data.set_card import card_fits
+from sio_data.set_card import CARD_UNFIT, card_fits
 from sio_data.sets import PREVIEW, SyntheticSet, unknown_shards
 from sio_data.shards import read_shard
 
@@ -99,7 +99,7 @@ def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
         if (folder / INFO).is_file() and not info_fits(folder, manifest.recipe):
             faults.append(Fault(INFO, "does not fit the data: readers of shards could miss some"))
         if sound_manifest and (folder / CARD).is_file() and not card_fits(folder, manifest):
-            faults.append(Fault(CARD, "does not fit the data: load_dataset could give other rows or class names"))
+            faults.append(Fault(CARD, CARD_UNFIT))
     return manifest, faults + [Fault(f"data/{path.name}", "is not part of the set") for path in strange]
 
 

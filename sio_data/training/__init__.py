@@ -17,7 +17,8 @@ from sio_data.image_set import ImageSet
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.mixing import MixedBatches, check_alpha
 from sio_data.rendering import render_card
-from sio_data.sources import SourceName, load_source
+from sio_data.source_names import SourceName
+from sio_data.sources import load_source
 from sio_data.training.checkpoint import CONFIG
 from sio_data.training.loop import Keep, Trained, TrainingSettings, train_run
 from sio_data.training.objective import Mix
