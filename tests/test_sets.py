@@ -1,4 +1,4 @@
-"""What others see of a set: load_dataset, webdataset, the card."""
+"""What others see of a set: load_dataset, the card."""
 
 import json
 import shutil
@@ -38,20 +38,6 @@ def test_another_set_of_the_same_folder_name_is_not_served_from_the_cache(
     generate("diffusers", str(tiny_generator), other, per_class=5, seed=9, shard_size=8, sampling={"steps": "1"})
     first = np.asarray(load_dataset(str(other), split="train")[0]["png"])
     assert np.array_equal(first, open_set(other).read().images[0].permute(1, 2, 0).numpy())
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its files open
-def test_webdataset_reads_the_shards(tiny_set: Path) -> None:
-    import webdataset
-
-    shards = [str(path) for path in sorted((tiny_set / "data").glob("*.tar"))]
-    pipeline = webdataset.WebDataset(
-        shards, shardshuffle=False, select_files=lambda name: name.endswith(("png", "cls"))
-    )
-    rows = list(pipeline.decode("rgb8", only=["png", "cls"]).to_tuple("png", "cls"))
-    ours = open_set(tiny_set).read()
-    assert [label for _, label in rows] == ours.labels.tolist()
-    assert np.array_equal(rows[7][0], ours.images[7].permute(1, 2, 0).numpy())
 
 
 def test_card_names_licence_provenance_and_size(tiny_set: Path) -> None:
