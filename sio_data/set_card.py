@@ -94,7 +94,7 @@ def render_incomplete_card(manifest: Manifest, notes: str = "") -> str:
     )
 
 
-def _licence(licence: str) -> dict[str, str]:
+def licence_metadata(licence: str) -> dict[str, str]:
     """Give the metadata of a licence: the Hub knows its own names, and `other` with a name."""
     if not is_known_licence(licence):
         return {"license": "unknown"}
@@ -114,7 +114,7 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
     category = next((name for bound, name in _SIZE_CATEGORIES.items() if recipe.samples < bound), "n>1M")
     return {
         "pretty_name": _title(manifest),
-        **_licence(manifest.origin.licence),
+        **licence_metadata(manifest.origin.licence),
         "task_categories": ["image-classification"],
         "annotations_creators": ["machine-generated"],
         "tags": ["synthetic", "webdataset", "sio", "out-of-distribution-detection"],

@@ -16,7 +16,18 @@ from sio_data.errors import SioDataError
 from sio_data.manifest import Manifest
 from tests.conftest import snapshot
 
-COMMANDS = ["quickstart", "fit", "generators", "generate", "verify", "repair", "regenerate", "train", "evaluate"]
+COMMANDS = [
+    "quickstart",
+    "fit",
+    "generators",
+    "generate",
+    "verify",
+    "repair",
+    "regenerate",
+    "export",
+    "train",
+    "evaluate",
+]
 OOD = ["--ood", "near:u=digits-unknown"]
 
 
