@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sio_data.version import __version__
 
 if TYPE_CHECKING:
+    from sio_data.bundling import bundle
     from sio_data.demo import quickstart
     from sio_data.detection.evaluation import evaluate
     from sio_data.errors import SioDataError
@@ -37,6 +38,7 @@ _HOMES = {
     "MixedBatches": "sio_data.mixing",
     "Recipe": "sio_data.recipe",
     "SioDataError": "sio_data.errors",
+    "bundle": "sio_data.bundling",
     "evaluate": "sio_data.detection.evaluation",
     "export": "sio_data.exports",
     "fit": "sio_data.fitting",
@@ -59,6 +61,7 @@ __all__ = [
     "Recipe",
     "SioDataError",
     "__version__",
+    "bundle",
     "evaluate",
     "export",
     "fit",

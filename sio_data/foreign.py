@@ -6,6 +6,7 @@ from typing import Any
 from sio_data.embedded import EMBEDDED
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.files import sha256_json
+from sio_data.sets import find_sets
 from sio_data.source_names import SourceName
 
 
@@ -44,6 +45,8 @@ def _check_folder(source: SourceName, folder: Path) -> None:
         )
     if (folder / "model_index.json").is_file():
         raise InputError(f"{source.path} is a generator, not a set of images: make one with sio-data generate.")
+    if several := find_sets(folder):
+        raise InputError(f"{source.path} holds several synthetic sets: name one of them, like {several[0]}.")
 
 
 def _cache_of(folder: Path) -> str:

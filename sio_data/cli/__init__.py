@@ -10,7 +10,19 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from sio_data.cli import evaluate, export, fit, generate, generators, quickstart, regenerate, repair, train, verify
+from sio_data.cli import (
+    bundle,
+    evaluate,
+    export,
+    fit,
+    generate,
+    generators,
+    quickstart,
+    regenerate,
+    repair,
+    train,
+    verify,
+)
 from sio_data.errors import SioDataError
 from sio_data.version import __version__
 
@@ -42,7 +54,7 @@ def _root(
     pass
 
 
-for _module in (quickstart, fit, generators, generate, verify, repair, regenerate, export, train, evaluate):
+for _module in (quickstart, fit, generators, generate, verify, repair, regenerate, export, bundle, train, evaluate):
     app.command(epilog=_module.EXAMPLES)(_module.command)
 
 

@@ -24,6 +24,7 @@ COMMANDS = [
     "verify",
     "repair",
     "regenerate",
+    "bundle",
     "export",
     "train",
     "evaluate",
@@ -65,7 +66,9 @@ def test_python_m_is_the_same_and_errors_have_no_traceback(tmp_path: Path) -> No
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("command", ["fit", "generate", "verify", "repair", "regenerate", "train", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["fit", "generate", "verify", "repair", "regenerate", "export", "bundle", "train", "evaluate"]
+)
 def test_every_option_reaches_the_function_and_the_defaults_agree(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +87,8 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         "verify": ["S"],
         "repair": ["S"],
         "regenerate": ["S", "7"],
+        "export": ["S", "--format", "F", "--out", "O"],
+        "bundle": ["S"],
         "train": ["--real", "R", "--out", "O"],
         "evaluate": ["C", "--id", "I", "--ood", "near:a=b", "--out", "O"],
     }[command]
