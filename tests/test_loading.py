@@ -2,11 +2,14 @@
 
 import shutil
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import pytest
+from datasets.distributed import split_dataset_by_node
 from PIL import Image
 
 from sio_data import load, load_source, open_set
@@ -86,6 +89,30 @@ def test_an_incomplete_set_is_refused(damaged: Path) -> None:
     replace(Manifest.read(damaged), complete=False, shards=()).write(damaged)
     with pytest.raises(IncompleteError, match="incomplete"):
         load(str(damaged))
+
+
+def test_streams_are_shuffled_cut_among_nodes_and_resumed_by_shards(tiny_set: Path) -> None:
+    rows = load(str(tiny_set), streaming=True)
+    assert rows.num_shards == 4
+
+    def keys(stream: Iterable[dict[str, Any]]) -> list[str]:
+        return [row["key"] for row in stream]
+
+    whole = keys(rows)
+    shuffled = rows.shuffle(seed=0, buffer_size=10)
+    first = keys(shuffled)
+    assert first == keys(load(str(tiny_set), streaming=True).shuffle(seed=0, buffer_size=10))
+    shuffled.set_epoch(1)
+    assert first != keys(shuffled)
+    assert sorted(first) == sorted(keys(shuffled)) == whole
+    for count in (2, 3):
+        parts = [keys(split_dataset_by_node(rows, rank=rank, world_size=count)) for rank in range(count)]
+        assert sorted(key for part in parts for key in part) == whole
+    stream = iter(rows)
+    begun = [next(stream)["key"] for _ in range(11)]
+    fresh = load(str(tiny_set), streaming=True)
+    fresh.load_state_dict(rows.state_dict())
+    assert begun + keys(fresh) == whole
 
 
 def test_splits_are_found_by_name_and_by_meaning(tmp_path: Path) -> None:

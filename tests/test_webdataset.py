@@ -3,7 +3,9 @@
 import dataclasses
 import io
 import json
+import pickle
 import random
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from webdataset.filters import getfirst
 
-from sio_data import open_set
+from sio_data import load, open_set
 from sio_data.compilation import Compilation
+from sio_data.errors import CorruptSetError
 from sio_data.images import IMAGE_FORMATS
 from tests.test_compilation import IMAGES, LABELS, compilation, compile_set  # noqa: F401
 
@@ -56,6 +59,25 @@ def test_two_workers_read_each_sample_once_and_each_epoch_in_another_order(tiny_
     assert first == keys(0)
     assert first != second
     assert sorted(first) == sorted(second) == [f"{index:09d}" for index in range(30)]
+
+
+def test_a_pickle_that_was_slipped_into_a_shard_is_not_run(damaged: Path, tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "run",)
+
+    data = pickle.dumps(Payload())
+    shard = damaged / "data/train-000000.tar"
+    with tarfile.open(shard, "a") as tar:
+        for extension in ("pkl", "pyd", "pickle", "pth"):
+            member = tarfile.TarInfo(f"000000007.{extension}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    assert len(list(open_shards(damaged))) == 30
+    assert len(list(load(str(damaged), streaming=True))) == 30  # it lies in the padding: the size is the same
+    with pytest.raises(CorruptSetError, match="other bytes than recorded"):
+        load(str(damaged))
+    assert not (tmp_path / "run").exists()
 
 
 def test_more_workers_than_shards_are_no_error(compilation: Compilation, tmp_path: Path) -> None:  # noqa: F811
