@@ -117,3 +117,16 @@ def test_timm_finds_shards_counts_images_and_labels(
     assert [label for _, label in samples] == LABELS.tolist()
     if image_format != "jpg":
         assert np.array_equal([image for image, _ in samples], IMAGES)
+
+
+def test_the_python_code_of_the_page_on_loading_runs(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parent.parent / "docs/loading.md").read_text()
+    blocks = [part.partition("```")[0] for part in page.split("```python\n")[1:]]
+    assert len(blocks) == 3
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/synthetic").symlink_to(tiny_set)
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(compile(block, "loading.md", "exec"), {"__name__": "page"})
