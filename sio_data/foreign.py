@@ -1,5 +1,7 @@
 """Data sets of others: whatever `datasets.load_dataset` reads, from a local folder or the Hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +27,40 @@ def open_dataset(source: SourceName, *, streaming: bool = False) -> Any:
         InputError: It cannot be read.
     """
     import datasets
+
+    if source.hub:
+        with _clear_errors(str(source)):
+            return datasets.load_dataset(source.path, source.config, revision=source.revision, streaming=streaming)
+    folder = Path(source.path)
+    _check_folder(source, folder)
+    return open_folder(folder, _cache_of(folder.resolve()), streaming=streaming)
+
+
+def open_folder(folder: Path, cache: str, *, streaming: bool) -> Any:
+    """Open all splits of the data set in a local folder, with a cache of one's own for it.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    import datasets
+
+    with _clear_errors(str(folder)):
+        return datasets.load_dataset(str(folder.resolve()), cache_dir=cache, streaming=streaming)
+
+
+@contextmanager
+def _clear_errors(what: str) -> Iterator[None]:
+    import datasets
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    folder = Path(source.path).resolve()
-    if not source.hub:
-        _check_folder(source, folder)
     try:
-        if source.hub:
-            return datasets.load_dataset(source.path, source.config, revision=source.revision, streaming=streaming)
-        return datasets.load_dataset(str(folder), cache_dir=_cache_of(folder), streaming=streaming)
+        yield
     except (ValueError, OSError, HfHubHTTPError, HFValidationError, datasets.exceptions.DatasetsError) as error:
-        raise InputError(f"{source} cannot be read as a data set: {str(error) or type(error).__name__}") from error
+        hint = " A folder whose name holds [, ], * or ? must be renamed: datasets takes it for a pattern."
+        reason = str(error) or type(error).__name__
+        raise InputError(
+            f"{what} cannot be read as a data set: {reason}{hint if {*'[]*?'} & {*what} else ''}"
+        ) from error
 
 
 def _check_folder(source: SourceName, folder: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sio_data.embedded import EMBEDDED, load_embedded
 from sio_data.errors import DamagedFileError, InputError, UnknownNameError
-from sio_data.foreign import cache_named, find_columns, open_dataset
+from sio_data.foreign import cache_named, find_columns, open_dataset, open_folder
 from sio_data.image_set import ImageSet
 from sio_data.manifest import MANIFEST
 from sio_data.progress import progress
@@ -76,8 +76,6 @@ def _open_ours(synthetic: SyntheticSet, streaming: bool) -> Any:
     It gets a cache of its own, by the digest of the data: the one that everybody's `load_dataset` shares may hold rows
     of a shard that was cut off when it was read.
     """
-    import datasets
-
     folder, manifest = synthetic.folder, synthetic.manifest
     if not card_fits(folder, manifest):
         raise DamagedFileError(folder, CARD, CARD_UNFIT)
@@ -85,7 +83,7 @@ def _open_ours(synthetic: SyntheticSet, streaming: bool) -> Any:
         for record in manifest.shards:
             (check_size if streaming else check_shard)(folder, record)
             advance(1, "")
-    return datasets.load_dataset(str(folder.resolve()), cache_dir=cache_named(manifest.digest), streaming=streaming)
+    return open_folder(folder, cache_named(manifest.digest), streaming=streaming)
 
 
 def _with_our_columns(rows: Any, source: SourceName) -> Any:

@@ -156,6 +156,16 @@ def test_embedded_sources_load_too(streaming: bool) -> None:
         load("textures", "test")
 
 
+@both
+def test_a_folder_whose_name_datasets_takes_for_a_pattern_is_refused_with_a_reason(
+    tiny_set: Path, tmp_path: Path, streaming: bool
+) -> None:
+    copy = Path(shutil.copytree(tiny_set, tmp_path / "odd [x]"))
+    with pytest.raises(InputError, match="must be renamed"):
+        load(str(copy), streaming=streaming)
+    assert load(str(copy.rename(tmp_path / "odd # = ü")), streaming=streaming).features["label"].names == NAMES
+
+
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'digits'"):
         load("digts")
