@@ -1,7 +1,8 @@
 """How fast a set of 50,000 images of 32x32 pixels is checked and exported, and how much memory that takes.
 
 Run by `make bench`. Each piece of work is a process of its own, of which the whole time is taken, imports and the final
-flush to disk included, and the peak of its memory; on a busy machine the core's seconds say more than the clock's. The pixels are patches of scikit-learn's two photographs.
+flush to disk included, and the peak of its memory. On a busy machine the cores' seconds say more than the clock's. The
+pixels are patches of scikit-learn's two photographs.
 """
 
 import json
@@ -85,7 +86,8 @@ def main() -> None:
     print(f"{SAMPLES} images of {SIZE}x{SIZE}, median of {ROUNDS}, start of Python included")
     print(f"{'':16}{'images/s':>10}{'images/core s':>15}{'peak MB':>10}")
     for what, values in results.items():
-        print(f"{what:16}{''.join(f'{value:>{width}.0f}' for value, width in zip(values.values(), (10, 15, 10)))}")
+        clock, cores, megabytes = values.values()
+        print(f"{what:16}{clock:>10.0f}{cores:>15.0f}{megabytes:>10.0f}")
     print(json.dumps(results))
 
 
