@@ -1,7 +1,7 @@
 """Feature extractors: the networks whose features distances and near-copies are measured in.
 
-    FOLDER or checkpoint:FOLDER       a checkpoint of ours, also OWNER/NAME on the Hub; its pooled features
-    transformers:FOLDER_OR_NAME       any image model of transformers (OWNER/NAME@REVISION on the Hub); its pooled output
+    FOLDER or checkpoint:FOLDER    a checkpoint of ours, also OWNER/NAME on the Hub: its pooled features
+    transformers:FOLDER            any image model of transformers, also OWNER/NAME@REVISION: its pooled output
 
 Python callers can give an `Extractor` of their own.
 """

@@ -106,14 +106,13 @@ class NearCopy:
     Attributes:
         key: Its key in the set.
         real: Index of the real image in `load_source(real, "train")`.
-        distance: Between the two: Euclidean between features, or differing bits of their hashes.
-        ratio: That distance over the mean distance to the real images nearest to it; 0 for hashes.
+        distance: By features, between the two, over the mean distance to the real images nearest to it, in [0, 1]. By
+            hash, how many of 64 bits differ.
     """
 
     key: str
     real: int
     distance: float
-    ratio: float
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class NearCopies:
         count: How many there are.
         held_out: How many images of the real held-out split would count as such: they are no copies, so that their
             share is what to expect of a set that copies nothing.
-        bound: What counts: the largest ratio, or the largest number of differing bits.
+        bound: The largest distance that counts.
         neighbours: Of how many nearest real images the mean distance was taken; 0 for hashes.
         listed: The nearest, 1,000 at most, the nearest first.
     """

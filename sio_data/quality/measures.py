@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sio_data.errors import InputError
 from sio_data.files import read_json, write_json
-from sio_data.manifest import MANIFEST, Manifest
+from sio_data.manifest import Manifest
 from sio_data.quality.findings import (
     AccuracyScore,
     Agreement,
@@ -61,6 +61,10 @@ class Measures:
     seed: int
     versions: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.real.held_out_images < 1:
+            raise ValueError("there are no images")
+
     def write(self, path: Path) -> None:
         """Write the measures as JSON, whole or not at all."""
         write_json(path, {"format": _FORMAT, **asdict(self)})
@@ -77,7 +81,7 @@ class Measures:
             raise InputError(f"{path}: not of the format {_FORMAT!r}.")
         try:
             return read_typed(cls, value)
-        except ValueError as error:
+        except (OverflowError, ValueError) as error:
             raise InputError(f"{path}: not sound measures: {error}.") from error
 
     def rows(self) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ def _read(kind: Any, value: object, place: str) -> Any:
         return tuple(_read(get_args(kind)[0], item, place) for item in value)
     if get_origin(kind) is Mapping and isinstance(value, dict):
         return {name: _read(get_args(kind)[1], item, f"{place}.{name}") for name, item in value.items()}
-    if kind is float and type(value) in (int, float) and isfinite(value):
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
         return float(value)
     if kind in (int, str) and type(value) is kind:
         return value
