@@ -1,7 +1,7 @@
 """Make, host and train on synthetic in-distribution images for out-of-distribution detection (SIO).
 
 Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `verify`, `repair`,
-`regenerate`, `train`, `evaluate` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
+`regenerate`, `measure`, `train`, `evaluate` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
 `Classifier` serve one's own training loop; `sio_data.detection` holds the detectors. Names are imported when they are
 first used, so that `import sio_data` is instant.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sio_data.generation import generate
     from sio_data.image_set import ImageSet
     from sio_data.mixing import MixedBatches
+    from sio_data.quality.measurement import measure
     from sio_data.recipe import Recipe
     from sio_data.regeneration import regenerate
     from sio_data.repairs import repair
@@ -39,6 +40,7 @@ _HOMES = {
     "fit": "sio_data.fitting",
     "generate": "sio_data.generation",
     "load_source": "sio_data.sources",
+    "measure": "sio_data.quality.measurement",
     "open_set": "sio_data.sets",
     "quickstart": "sio_data.demo",
     "regenerate": "sio_data.regeneration",
@@ -59,6 +61,7 @@ __all__ = [
     "fit",
     "generate",
     "load_source",
+    "measure",
     "open_set",
     "quickstart",
     "regenerate",

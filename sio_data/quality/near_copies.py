@@ -1,0 +1,155 @@
+"""Near-copies: synthetic images that lie suspiciously close to one real training image.
+
+By features, closeness is relative (Carlini et al. 2023, "Extracting Training Data from Diffusion Models", section 4.2):
+the distance to the nearest real image, over the mean distance to the 50 nearest. Half of it or less counts as a
+near-copy. A bound on the distance itself would be another one for each network, and none where real images repeat.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sio_data.images import Pixels
+from sio_data.quality.distances import squared_distances
+from sio_data.quality.findings import NearCopies, NearCopy
+from sio_data.quality.perceptual_hash import Hashes
+from sio_data.shards import sample_key
+
+NEIGHBOURS = 50
+MOST_LISTED = 1000
+MOST_SHOWN = 32
+_BLOCK = 50_000
+_HASHES_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The nearest real image of each image of a batch.
+
+    Attributes:
+        index: int64 [B], among the real images; the first one of equals.
+        distance: float64 [B]; what it is, the search says.
+    """
+
+    index: npt.NDArray[np.int64]
+    distance: npt.NDArray[np.float64]
+
+
+class FeatureSearch:
+    """Finds the nearest real images by features: an exact search, in blocks.
+
+    Args:
+        real: float32 [N, D], features of the real images.
+        device: Where to search.
+    """
+
+    def __init__(self, real: torch.Tensor, device: torch.device) -> None:
+        self._device, self._centre = device, real.mean(0)
+        self._real = (real - self._centre).to(device)
+        self.neighbours = min(NEIGHBOURS, len(real))
+
+    def __call__(self, features: torch.Tensor) -> Nearest:
+        """Search for a batch, float32 [B, D].
+
+        Returns:
+            Distances are relative: that to the nearest over the mean of those to the 50 nearest, in [0, 1].
+        """
+        images = (features - self._centre).to(self._device)
+        squares = torch.empty(len(images), 0, device=self._device)
+        indices = torch.empty(len(images), 0, dtype=torch.int64, device=self._device)
+        for start in range(0, len(self._real), _BLOCK):
+            block = squared_distances(images, self._real[start : start + _BLOCK])
+            best = block.topk(min(self.neighbours, block.shape[1]), largest=False)
+            squares = torch.cat((squares, best.values), 1)
+            indices = torch.cat((indices, best.indices + start), 1)
+        best = squares.topk(self.neighbours, largest=False)
+        index = indices.gather(1, best.indices[:, :1]).flatten()
+        nearest = (images - self._real[index]).norm(dim=1).double()  # without the rounding of the squares
+        mean = best.values.double().sqrt().mean(1)
+        distance = torch.where(mean > 0, nearest / mean, torch.zeros_like(mean)).clamp(max=1.0)
+        return Nearest(index.cpu().numpy(), distance.cpu().numpy())
+
+
+class HashSearch:
+    """Finds the nearest real images by perceptual hash.
+
+    Args:
+        real: uint64 [N], hashes of the real images.
+    """
+
+    def __init__(self, real: Hashes) -> None:
+        self._real = real
+
+    def __call__(self, hashes: Hashes) -> Nearest:
+        """Search for a batch, uint64 [B].
+
+        Returns:
+            Distances are how many of 64 bits differ.
+        """
+        step = max(1, _HASHES_AT_ONCE // len(self._real))
+        parts = []
+        for start in range(0, len(hashes), step):
+            bits = np.bitwise_count(hashes[start : start + step, None] ^ self._real)
+            index = bits.argmin(1)
+            parts.append((index, bits[np.arange(len(bits)), index]))
+        index, bits = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Nearest(index.astype(np.int64), bits.astype(np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A synthetic image beside the real one nearest to it.
+
+    Attributes:
+        copy: What was found.
+        image: uint8 [H, W, 3], the synthetic one.
+    """
+
+    copy: NearCopy
+    image: Pixels
+
+
+class NearCopyCounter:
+    """Counts near-copies batch by batch, and keeps the nearest.
+
+    Args:
+        bound: The largest distance that counts.
+    """
+
+    def __init__(self, bound: float) -> None:
+        self._bound = bound
+        self.count = 0
+        self._listed: list[NearCopy] = []
+        self.nearest: list[Pair] = []
+
+    def add(self, start: int, images: torch.Tensor, found: Nearest) -> None:
+        """Take a batch: the place of its first image, its images (uint8 [B, 3, H, W]) and what was found for them."""
+        order = np.argsort(found.distance, kind="stable")
+        copies = [
+            NearCopy(sample_key(start + i), int(found.index[i]), float(found.distance[i]))
+            for i in order[:MOST_LISTED].tolist()
+        ]
+        within = int((found.distance <= self._bound).sum())
+        self.count += within
+        self._listed = _merge(self._listed, copies[:within])[:MOST_LISTED]
+        pairs = [
+            Pair(copy, images[i].permute(1, 2, 0).numpy())
+            for copy, i in zip(copies[:MOST_SHOWN], order[:MOST_SHOWN].tolist(), strict=True)
+            if len(self.nearest) < MOST_SHOWN or copy.distance < self.nearest[-1].copy.distance
+        ]
+        self.nearest = sorted([*self.nearest, *pairs], key=lambda pair: pair.copy.distance)[:MOST_SHOWN]
+
+    def summarise(self, held_out: int, neighbours: int) -> NearCopies:
+        """Give the result.
+
+        Args:
+            held_out: How many held-out real images count.
+            neighbours: See `NearCopies`.
+        """
+        return NearCopies(self.count, held_out, self._bound, neighbours, tuple(self._listed))
+
+
+def _merge(first: list[NearCopy], second: list[NearCopy]) -> list[NearCopy]:
+    return sorted([*first, *second], key=lambda copy: copy.distance)
