@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sio_data.demo import quickstart
     from sio_data.detection.evaluation import evaluate
     from sio_data.errors import SioDataError
+    from sio_data.filtering import filter_set
     from sio_data.fitting import fit
     from sio_data.generation import generate
     from sio_data.image_set import ImageSet
@@ -37,6 +38,7 @@ _HOMES = {
     "Recipe": "sio_data.recipe",
     "SioDataError": "sio_data.errors",
     "evaluate": "sio_data.detection.evaluation",
+    "filter_set": "sio_data.filtering",
     "fit": "sio_data.fitting",
     "generate": "sio_data.generation",
     "load_source": "sio_data.sources",
@@ -58,6 +60,7 @@ __all__ = [
     "SioDataError",
     "__version__",
     "evaluate",
+    "filter_set",
     "fit",
     "generate",
     "load_source",

@@ -10,7 +10,19 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from sio_data.cli import evaluate, fit, generate, generators, measure, quickstart, regenerate, repair, train, verify
+from sio_data.cli import (
+    evaluate,
+    filtering,
+    fit,
+    generate,
+    generators,
+    measure,
+    quickstart,
+    regenerate,
+    repair,
+    train,
+    verify,
+)
 from sio_data.errors import SioDataError
 from sio_data.version import __version__
 
@@ -42,7 +54,7 @@ def _root(
     pass
 
 
-for _module in (quickstart, fit, generators, generate, verify, repair, regenerate, measure, train, evaluate):
+for _module in (quickstart, fit, generators, generate, verify, repair, regenerate, measure, filtering, train, evaluate):
     app.command(epilog=_module.EXAMPLES)(_module.command)
 
 
