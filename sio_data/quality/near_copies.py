@@ -135,7 +135,7 @@ class NearCopyCounter:
         self.count += within
         self._listed = _merge(self._listed, copies[:within])[:MOST_LISTED]
         pairs = [
-            Pair(copy, images[i].permute(1, 2, 0).numpy())
+            Pair(copy, images[i].permute(1, 2, 0).numpy().copy())  # a view would keep the whole batch
             for copy, i in zip(copies[:MOST_SHOWN], order[:MOST_SHOWN].tolist(), strict=True)
             if len(self.nearest) < MOST_SHOWN or copy.distance < self.nearest[-1].copy.distance
         ]
