@@ -20,7 +20,7 @@ from sio_data.quality.duplicates import find_duplicates
 from sio_data.quality.extractors import Extractor, checkpoint_extractor, open_extractor, shown_name, weights_revision
 from sio_data.quality.findings import Agreement, Network, RealImages
 from sio_data.quality.measures import MEASURES, NEAR_COPIES, Measures
-from sio_data.quality.near_copies import FeatureSearch, HashSearch
+from sio_data.quality.near_copies import FeatureSearch, HashSearch, choose_ratio
 from sio_data.quality.pairs import draw_pairs
 from sio_data.quality.scan import Instruments, digest_all, extract, hash_all
 from sio_data.sets import SyntheticSet, open_set
@@ -37,7 +37,7 @@ def measure(
     features: str | Extractor | None = None,
     classifier: str | Path | None = None,
     image_size: int | None = None,
-    ratio: float = 0.5,
+    ratio: float | None = None,
     bits: int = 4,
     accuracy_score: bool = False,
     epochs: int = 60,
@@ -54,14 +54,14 @@ def measure(
     Args:
         folder: The set's folder or URL.
         real: The real images it stands for; see `sio_data.sources`. Distances and near-copies are measured from their
-            training split; their test split, or without one their validation split, is what to expect of images that
-            copy nothing.
+            whole training split; the test split says what to expect of images that copy nothing. Without a test split
+            a tenth of the training split takes its place.
         features: Whose features distances and near-copies are measured in: a checkpoint, `transformers:NAME` (see
             `sio_data.quality.extractors`), or an extractor; None means the classifier's.
         classifier: A checkpoint that judges the labels; None leaves that out.
         image_size: Pixels that all images are brought to; None means their size, which must then be the same.
         ratio: A near-copy by features is at most this far from its nearest real image, over the mean distance to the
-            50 nearest.
+            50 nearest; None means 0.5, or less where more than 1 % of the held-out real images are as close.
         bits: A near-copy by perceptual hash differs from a real image in so many of 64 bits at most.
         accuracy_score: Whether to train a classifier on the set alone and judge it on the real test split.
         epochs: Of that training.
@@ -85,8 +85,10 @@ def measure(
     images = _Real.load(real, image_size, needs_test=accuracy_score)
     networks.check(synthetic, images.train.image_size, size)
     names = synthetic.manifest.recipe.class_names
-    test = images.held_out.with_class_names(names) if accuracy_score else None
-    held_out = images.held_out.with_class_names(networks.judge.class_names) if networks.judge else images.held_out
+    test = images.held_out.require_labels().with_class_names(names) if accuracy_score else None
+    held_out = images.held_out
+    if networks.judge:
+        held_out = held_out.require_labels().with_class_names(networks.judge.class_names)
 
     real_features = extract("looking at the real images", networks.extractor, images.train)
     meter = DistanceMeter(real_features, synthetic.manifest.recipe.samples, seed, target)
@@ -96,8 +98,6 @@ def measure(
         features is None,
         FeatureSearch(real_features, target),
         HashSearch(hash_all(images.train)),
-        ratio,
-        bits,
     )
     expected = instruments.scan(
         "looking at held-out real images", image_batches(held_out), len(held_out), len(held_out.class_names)
@@ -105,6 +105,7 @@ def measure(
     found = instruments.scan(
         f"measuring {folder}", set_batches(synthetic, size), synthetic.manifest.recipe.samples, len(names), meter
     )
+    far = expected.by_features.distances
     measures = Measures(
         set_digest=synthetic.manifest.digest,
         images=synthetic.manifest.recipe.samples,
@@ -113,8 +114,10 @@ def measure(
         features=Network(networks.extractor.name, networks.extractor.revision),
         distances=meter.measure(),
         duplicates=find_duplicates(found.digests, digest_all(images.train)),
-        near_copies=found.by_features.summarise(expected.by_features.count, instruments.feature_search.neighbours),
-        hash_copies=found.by_hash.summarise(expected.by_hash.count, 0),
+        near_copies=found.by_features.count(
+            choose_ratio(far) if ratio is None else ratio, far, instruments.feature_search.neighbours
+        ),
+        hash_copies=found.by_hash.count(bits, expected.by_hash.distances, 0),
         agreement=networks.agreement(found.confusion, expected.confusion, names),
         accuracy_score=score_accuracy(synthetic, test, size, epochs, seed, target) if test else None,
         seed=seed,
@@ -180,26 +183,26 @@ class _Real:
 
     @classmethod
     def load(cls, real: str, image_size: int | None, needs_test: bool) -> "_Real":
-        """Load the training split and, for comparison, the test split, or the validation split where there is none."""
-        train = load_source(real, "train", image_size=image_size)
-        if needs_test and SourceName.parse(real).split:
+        """Load all training images and the test split; without one, the two parts of the training split."""
+        if not SourceName.parse(real).split:
+            try:
+                test = load_source(real, "test", image_size=image_size)
+            except UnknownNameError:
+                if needs_test:
+                    raise
+            else:
+                return cls(load_source(real, "train", image_size=image_size, hold_out=False), test, "test")
+        elif needs_test:
             raise InputError(f"{real} is one split alone; the accuracy score needs a test split beside it.")
-        split: Split = "val" if SourceName.parse(real).split else "test"
-        try:
-            held_out = load_source(real, split, image_size=image_size)
-        except UnknownNameError:
-            if needs_test:
-                raise
-            split = "val"
-            held_out = load_source(real, split, image_size=image_size)
-        return cls(train, held_out.require_labels(), split)
+        train, val = (load_source(real, split, image_size=image_size) for split in ("train", "val"))
+        return cls(train, val, "val")
 
     def describe(self, name: str) -> RealImages:
         return RealImages(shown_name(name), self.train.digest, len(self.train), self.split, len(self.held_out))
 
 
-def _check_numbers(ratio: float, bits: int, epochs: int, seed: int) -> None:
-    if not 0 <= ratio <= 1 or not 0 <= bits <= 64:
+def _check_numbers(ratio: float | None, bits: int, epochs: int, seed: int) -> None:
+    if not 0 <= (ratio or 0) <= 1 or not 0 <= bits <= 64:
         raise InputError(f"ratio must be in [0, 1] and bits from 0 to 64, not {ratio} and {bits}.")
     if epochs < 1 or not 0 <= seed < 2**31:
         raise InputError(f"epochs must be at least 1 and seed from 0 to 2**31 - 1, not {epochs} and {seed}.")

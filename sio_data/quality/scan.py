@@ -13,7 +13,7 @@ from sio_data.quality.batches import BATCH, LabelledBatch
 from sio_data.quality.distances import DistanceMeter
 from sio_data.quality.duplicates import Digests, pixel_digests
 from sio_data.quality.extractors import Extractor
-from sio_data.quality.near_copies import FeatureSearch, HashSearch, NearCopyCounter
+from sio_data.quality.near_copies import FeatureSearch, HashSearch, NearCopyList
 from sio_data.quality.perceptual_hash import Hashes, perceptual_hashes
 from sio_data.training.checkpoint import Classifier
 
@@ -28,8 +28,6 @@ class Instruments:
         shared: Whether the features are the classifier's own.
         feature_search: Finds the nearest real training image by features.
         hash_search: The same by perceptual hash.
-        ratio: Bound of near-copies by features.
-        bits: Bound of near-copies by hash.
     """
 
     extractor: Extractor
@@ -37,8 +35,6 @@ class Instruments:
     shared: bool
     feature_search: FeatureSearch
     hash_search: HashSearch
-    ratio: float
-    bits: int
 
     def scan(
         self, title: str, batches: Iterable[LabelledBatch], count: int, classes: int, meter: DistanceMeter | None = None
@@ -52,7 +48,7 @@ class Instruments:
             classes: How many classes their labels are of.
             meter: Takes their features, if it is given.
         """
-        by_features, by_hash = NearCopyCounter(self.ratio), NearCopyCounter(self.bits)
+        by_features, by_hash = NearCopyList(), NearCopyList()
         known = len(self.classifier.class_names) if self.classifier else 0
         confusion = np.zeros((classes, known), np.int64)
         digests: list[Digests] = []
@@ -83,8 +79,8 @@ class Scan:
     """
 
     digests: Digests
-    by_features: NearCopyCounter
-    by_hash: NearCopyCounter
+    by_features: NearCopyList
+    by_hash: NearCopyList
     confusion: Counts
 
 

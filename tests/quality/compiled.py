@@ -27,7 +27,12 @@ def write_set(folder: Path, images: ImageSet, shard_size: int = 100) -> Path:
 
     def draw(index: int) -> Iterator[Batch]:
         cut = slice(layout.start(index), layout.start(index) + layout.size(index))
-        yield Batch(pixels[cut], labels[cut], [{"source": {"row": row}} for row in range(cut.start, cut.stop)][: len(labels[cut])], layout.size(index))
+        yield Batch(
+            pixels[cut],
+            labels[cut],
+            [{"source": {"row": row}} for row in range(cut.start, cut.stop)][: len(labels[cut])],
+            layout.size(index),
+        )
 
     manifest = begin(folder, Manifest(compilation, Origin("x", "mit", "", "sio-data import x")))
     finish(folder, manifest, ShardJob(folder, layout, draw).make, "importing")

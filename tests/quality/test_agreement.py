@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sio_data.quality.agreement import count_confusion, suspect_order, summarise_agreement
+from sio_data.quality.agreement import count_confusion, summarise_agreement, suspect_order
 from sio_data.quality.findings import Network
 
 NAMES = ("cat", "dog", "owl")

@@ -92,9 +92,7 @@ def test_the_same_input_gives_the_same_bytes_and_a_set_is_read_in_batches(
     assert small.near_copies.count == whole.near_copies.count
 
 
-def test_a_classifier_judges_the_labels_and_its_features_serve(
-    folder: Path, tiny_runs: tuple[Path, Path]
-) -> None:
+def test_a_classifier_judges_the_labels_and_its_features_serve(folder: Path, tiny_runs: tuple[Path, Path]) -> None:
     run = tiny_runs[0] / "seed-0"
     found = measure(folder, real="digits", classifier=run)
     assert found.features.name == "…/seed-0"
@@ -187,9 +185,7 @@ def test_unsound_features_are_refused(folder: Path) -> None:
     assert not (folder / MEASURES).exists()
 
 
-def test_real_images_without_a_test_split_are_compared_to_their_validation_split(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_real_images_without_a_test_split_are_compared_to_their_validation_split(folder: Path, tmp_path: Path) -> None:
     found = measure(folder, real="digits#train", features=PIXELS)
     assert found.real.held_out == "val"
     with pytest.raises(ClassMapError):

@@ -4,7 +4,7 @@ import torch
 
 from sio_data.quality import near_copies
 from sio_data.quality.duplicates import find_duplicates, pixel_digests
-from sio_data.quality.near_copies import FeatureSearch, HashSearch, Nearest, NearCopyCounter
+from sio_data.quality.near_copies import FeatureSearch, HashSearch, NearCopyList, Nearest, choose_ratio
 from sio_data.quality.perceptual_hash import perceptual_hashes
 from sio_data.sources import load_source
 
@@ -53,17 +53,25 @@ def test_counted_is_what_is_within_the_bound_and_kept_are_the_nearest(monkeypatc
     monkeypatch.setattr(near_copies, "MOST_SHOWN", 2)
     distances = np.array([0.5, 0.9, 0.1, 0.3, 0.6, 0.2, 0.5])
     images = torch.arange(7, dtype=torch.uint8)[:, None, None, None].expand(7, 3, 2, 2)
+    held_out = np.array([0.1, 0.5, 0.7])
     for cut in (7, 2):
-        counter = NearCopyCounter(0.5)
+        near = NearCopyList()
         for start in range(0, 7, cut):
             part = slice(start, start + cut)
-            counter.add(start, images[part], Nearest(np.arange(7)[part] + 10, distances[part]))
-        found = counter.summarise(held_out=8, neighbours=50)
-        assert (found.count, found.held_out, found.bound) == (5, 8, 0.5)
-        assert [(copy.key, copy.real, copy.distance) for copy in found.listed] == [
-            ("000000002", 12, 0.1), ("000000005", 15, 0.2), ("000000003", 13, 0.3),
+            near.add(start, images[part], Nearest(np.arange(7)[part] + 10, distances[part]))
+        found = near.count(0.5, held_out, neighbours=50)
+        assert (found.count, found.held_out, found.bound) == (5, 2, 0.5)
+        assert [(copy.key, copy.real) for copy in found.listed] == [
+            ("000000002", 12), ("000000005", 15), ("000000003", 13),
         ]  # fmt: skip
-        assert [pair.image[0, 0, 0] for pair in counter.nearest] == [2, 5]
+        assert [copy.distance for copy in found.listed] == pytest.approx([0.1, 0.2, 0.3])
+        assert [copy.key for copy in near.count(0.1, held_out, 50).listed] == ["000000002"]
+        assert [pair.image[0, 0, 0] for pair in near.nearest] == [2, 5]
+
+
+def test_what_counts_is_closer_than_half_and_than_nearly_all_real_images() -> None:
+    assert choose_ratio(np.linspace(0.6, 1, 300)) == 0.5
+    assert choose_ratio(np.linspace(0.1, 1, 301)) == pytest.approx(0.109)
 
 
 def test_the_perceptual_hash_is_that_of_imagehash() -> None:
