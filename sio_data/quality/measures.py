@@ -98,10 +98,10 @@ class Measures:
             ("KID (Bińkowski et al. 2018)", f"{found.kid:.3g}{spread} ({subsets}{found.kid_subset_size:,} of each)"),
             ("precision, recall (Kynkäänniemi et al. 2019)", f"{found.precision:.3f}, {found.recall:.3f} ({alike})"),
             ("density, coverage (Naeem et al. 2020)", f"{found.density:.3f}, {found.coverage:.3f} ({alike})"),
-            (f"near-copies: ratio up to {copies.bound:g} (Carlini et al. 2023)", self._copies(copies)),
+            (f"near-copies: ratio up to {copies.bound:.3g} (Carlini et al. 2023)", self._copies(copies)),
             (f"near-copies: up to {self.hash_copies.bound:g} of 64 hash bits differ", self._copies(self.hash_copies)),
-            ("pixels of a real image", _share(duplicates.of_real, self.images)),
-            ("pixels of an earlier image", _share(duplicates.inside, self.images)),
+            ("exact copies of real images", _share(duplicates.of_real, self.images)),
+            ("exact duplicates inside the set", _share(duplicates.inside, self.images)),
         ]
         if self.agreement:
             rows += _agreement_rows(self.agreement, self.images, self.real)
@@ -135,7 +135,7 @@ def _agreement_rows(agreement: Agreement, images: int, real: RealImages) -> list
     lowest = sorted((share, name) for name, share in agreement.per_class.items() if share is not None)[:_SHOWN_CLASSES]
     rows = [
         (
-            "labels that a classifier agrees with",
+            "labels that the classifier agrees with",
             f"{_percent(agreement.accuracy)} of {images:,}; of {real.held_out_images:,} real {real.held_out} images "
             f"{_percent(agreement.held_out)} ({agreement.classifier.name})",
         ),

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sio_data import ImageSet, load_source, measure
+from sio_data import ImageSet, load_source, measure, train, verify
 from sio_data.cli import main
 from sio_data.errors import ClassMapError, InputError, UnknownNameError
-from sio_data.quality import accuracy_score, batches
+from sio_data.files import as_folder
+from sio_data.quality import accuracy_score, batches, scan
 from sio_data.quality.extractors import Extractor
 from sio_data.quality.measures import MEASURES, Measures, read_measures
 from tests.conftest import snapshot
@@ -29,6 +30,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = torch.cat((test.labels[chosen], train.labels[:3]))
     folder = tmp_path_factory.mktemp("digits") / "set"
     return write_set(folder, ImageSet(images, labels, test.class_names), shard_size=15)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of the digits that knows most of them."""
+    folder = tmp_path_factory.mktemp("runs")
+    return train("digits", folder, epochs=2, seeds=[0])[0].folder
 
 
 @pytest.fixture
@@ -67,6 +75,18 @@ def test_the_result_lies_in_the_set_and_counts_for_its_data_alone(folder: Path, 
     assert read_measures(folder) is None
 
 
+def test_a_measured_set_is_sound_also_behind_a_url(folder: Path) -> None:
+    url = "memory://measured/set"
+    for name, data in snapshot(folder).items():
+        path = as_folder(url) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    found = measure(url, real="digits", features=PIXELS)
+    assert read_measures(as_folder(url)) == found == measure(folder, real="digits", features=PIXELS)
+    assert not verify(folder).faults
+    assert not verify(url).faults
+
+
 def test_the_same_input_gives_the_same_bytes_and_a_set_is_read_in_batches(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +102,7 @@ def test_the_same_input_gives_the_same_bytes_and_a_set_is_read_in_batches(
         measure(folder, real="digits", features=PIXELS, out=tmp_path / name / "measures.json")
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
     assert not (folder / MEASURES).exists()
-    for module in (batches, pytest.importorskip("sio_data.quality.scan")):
+    for module in (batches, scan):
         monkeypatch.setattr(module, "BATCH", 7)
     small = measure(folder, real="digits", features=Extractor("pixels", "1", compute))
     whole = Measures.read(tmp_path / "one/measures.json")
@@ -92,9 +112,8 @@ def test_the_same_input_gives_the_same_bytes_and_a_set_is_read_in_batches(
     assert small.near_copies.count == whole.near_copies.count
 
 
-def test_a_classifier_judges_the_labels_and_its_features_serve(folder: Path, tiny_runs: tuple[Path, Path]) -> None:
-    run = tiny_runs[0] / "seed-0"
-    found = measure(folder, real="digits", classifier=run)
+def test_a_classifier_judges_the_labels_and_its_features_serve(folder: Path, checkpoint: Path) -> None:
+    found = measure(folder, real="digits", classifier=checkpoint)
     assert found.features.name == "…/seed-0"
     assert len(found.features.revision) == 64
     assert found.agreement
@@ -102,21 +121,20 @@ def test_a_classifier_judges_the_labels_and_its_features_serve(folder: Path, tin
     assert sum(map(sum, found.agreement.confusion)) == 44
     right = sum(row[place] for place, row in enumerate(found.agreement.confusion))
     assert found.agreement.accuracy == right / 44
-    apart = measure(folder, real="digits", classifier=run, features=f"checkpoint:{tiny_runs[0] / 'seed-1'}")
+    apart = measure(folder, real="digits", classifier=checkpoint, features=PIXELS)
     assert apart.agreement == found.agreement
     assert apart.distances != found.distances
     assert str(folder.parent) not in (folder / MEASURES).read_text()
 
 
 def test_a_wrong_class_order_is_said_loudly(
-    tiny_runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = load_source("digits", "train")
     labels = images.labels.clone()
     labels[images.labels == 0], labels[images.labels == 1] = 1, 0
     write_set(tmp_path / "set", replace(images, labels=labels))
-    run = tiny_runs[0] / "seed-0"
-    assert main(["measure", str(tmp_path / "set"), "--real", "digits", "--classifier", str(run)]) == 0
+    assert main(["measure", str(tmp_path / "set"), "--real", "digits", "--classifier", str(checkpoint)]) == 0
     shown = capsys.readouterr().out
     assert "WRONG CLASS ORDER" in shown
     assert "what is labelled zero looks like one" in shown
@@ -135,41 +153,40 @@ def test_the_accuracy_score_is_that_of_a_classifier_trained_on_the_set(
     assert good.trained_on == 30
 
 
-def test_images_of_other_sizes_are_brought_to_one(folder: Path, tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_images_of_other_sizes_are_brought_to_one(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
     big = write_set(tmp_path / "big", random_images(20, size=16))
     with pytest.raises(InputError, match=r"has images of 16x16 pixels, the real ones have 8x8. Give --image-size"):
         measure(big, real="digits", features=PIXELS)
     assert measure(big, real="digits", features=PIXELS, image_size=8).distances.dimensions == 192
     with pytest.raises(InputError, match="a checkpoint takes images of 8 pixels, not 12"):
-        measure(folder, real="digits", features=str(tiny_runs[0] / "seed-0"), image_size=12)
+        measure(folder, real="digits", features=str(checkpoint), image_size=12)
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is_written(
-    folder: Path, tiny_runs: tuple[Path, Path], tmp_path: Path, refuse: Callable[..., str]
+    folder: Path, checkpoint: Path, tmp_path: Path, refuse: Callable[..., str]
 ) -> None:
-    run = tiny_runs[0] / "seed-0"
 
     def said(*words: object) -> str:
         return refuse("measure", *words, unchanged=folder)
 
     assert "none was named: give --features" in said(folder, "--real", "digits")
-    assert "is no checkpoint" in said(folder, "--real", "digits", "--features", tiny_runs[0])
+    assert "is no checkpoint" in said(folder, "--real", "digits", "--features", checkpoint.parent)
     assert "features 'clip:x' are none of checkpoint:…" in said(folder, "--real", "digits", "--features", "clip:x")
-    assert "unknown source" in said(folder, "--real", "digts", "--classifier", run)
-    assert "ratio must be in" in said(folder, "--real", "digits", "--classifier", run, "--ratio", "2")
-    assert "epochs must be" in said(folder, "--real", "digits", "--classifier", run, "--epochs", "0")
+    assert "unknown source" in said(folder, "--real", "digts", "--classifier", checkpoint)
+    assert "ratio must be in" in said(folder, "--real", "digits", "--classifier", checkpoint, "--ratio", "2")
+    assert "epochs must be" in said(folder, "--real", "digits", "--classifier", checkpoint, "--epochs", "0")
     out = tmp_path / "no" / "file.json"
-    assert "cannot be written" in said(folder, "--real", "digits", "--classifier", run, "--out", out)
+    assert "cannot be written" in said(folder, "--real", "digits", "--classifier", checkpoint, "--out", out)
     assert "the accuracy score needs a test split" in said(
-        folder, "--real", "digits#train", "--classifier", run, "--accuracy-score"
+        folder, "--real", "digits#train", "--classifier", checkpoint, "--accuracy-score"
     )
     animals = write_set(tmp_path / "animals", random_images(20))
     assert "has the class(es) cat, dog, which the classifier does not know" in said(
-        animals, "--real", "digits", "--classifier", run
+        animals, "--real", "digits", "--classifier", checkpoint
     )
-    assert "holds no sio.json" in said(tmp_path, "--real", "digits", "--classifier", run)
+    assert "holds no sio.json" in said(tmp_path, "--real", "digits", "--classifier", checkpoint)
     few = write_set(tmp_path / "few", random_images(3))
-    assert "3 synthetic images are too few" in said(few, "--real", "digits", "--features", run)
+    assert "3 synthetic images are too few" in said(few, "--real", "digits", "--features", checkpoint)
 
 
 def test_unsound_features_are_refused(folder: Path) -> None:
