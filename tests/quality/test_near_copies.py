@@ -1,12 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sio_data.quality import near_copies
 from sio_data.quality.duplicates import find_duplicates, pixel_digests
-from sio_data.quality.near_copies import FeatureSearch, HashSearch, NearCopyList, Nearest, choose_ratio
+from sio_data.quality.findings import NearCopy
+from sio_data.quality.near_copies import FeatureSearch, HashSearch, NearCopyList, Nearest, Pair, choose_ratio
+from sio_data.quality.pairs import draw_pairs
 from sio_data.quality.perceptual_hash import perceptual_hashes
 from sio_data.sources import load_source
+from tests.quality.compiled import random_images
 
 CPU = torch.device("cpu")
 
@@ -94,3 +100,16 @@ def test_duplicates_are_found_to_the_pixel() -> None:
     assert [(repeat.key, repeat.of) for repeat in found.repeats] == [
         ("000000002", "000000000"), ("000000004", "000000000"),
     ]  # fmt: skip
+
+
+def test_the_picture_shows_the_synthetic_image_beside_the_real_one(tmp_path: Path) -> None:
+    real = random_images(3, size=4)
+    real.images[2] = torch.tensor([0, 0, 255])[:, None, None]
+    red = np.tile(np.array([255, 0, 0], np.uint8), (4, 4, 1))
+    pair = Pair(NearCopy("000000007", 2, 0.25), red)
+    draw_pairs(tmp_path / "pairs.png", [pair] * 5, [pair], real)
+    pixels = np.asarray(Image.open(tmp_path / "pairs.png").convert("RGB"))
+    colours = [(pixels == colour).all(2) for colour in ((255, 0, 0), (0, 0, 255))]
+    assert [int(shown.sum()) for shown in colours] == [6 * 96 * 96] * 2
+    assert colours[0][40, 10]
+    assert colours[1][40, 110]
