@@ -28,8 +28,12 @@ def command(
     ] = None,
     image_size: ImageSize = None,
     ratio: Annotated[
-        float, typer.Option(help="A near-copy's distance to the nearest real image, over the mean to the 50 nearest.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            help="A near-copy's distance to the nearest real image, over the mean to the 50 nearest.",
+            show_default="0.5, or what 1 % of real images reach",
+        ),
+    ] = None,
     bits: Annotated[int, typer.Option(help="How many of 64 hash bits of a near-copy may differ.")] = 4,
     accuracy_score: Annotated[
         bool, typer.Option("--accuracy-score", help="Train on the set alone and judge on real test images; slow.")

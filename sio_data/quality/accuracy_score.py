@@ -8,7 +8,7 @@ from sio_data.progress import progress
 from sio_data.quality.batches import set_batches
 from sio_data.quality.findings import AccuracyScore
 from sio_data.sets import SyntheticSet
-from sio_data.training.loop import TrainingSettings, measure_accuracy, train_run
+from sio_data.training.loop import TrainingSettings, train_run
 
 MOST_IMAGES = 100_000
 
@@ -29,8 +29,7 @@ def score_accuracy(
     images = _read_some(synthetic, image_size, seed)
     settings = TrainingSettings(alpha=1.0, epochs=epochs)
     trained = train_run(settings, images, test, None, seed, device)
-    accuracy = measure_accuracy(trained.classifier.to(device), test, device)
-    return AccuracyScore(accuracy, len(images), len(test), settings.network, epochs, seed)
+    return AccuracyScore(trained.accuracy, len(images), len(test), settings.network, epochs, seed)
 
 
 def _read_some(synthetic: SyntheticSet, image_size: int, seed: int) -> ImageSet:

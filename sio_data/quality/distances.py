@@ -64,15 +64,15 @@ class DistanceMeter:
     def measure(self) -> Distances:
         """Give the distances, when all images have been taken."""
         real, synthetic = (part.to(self._device).double() for part in (self._real, torch.cat(self._parts)))
-        kid, kid_std, subset_size = kernel_distance(real, synthetic, self._seed)
+        kid = kernel_distance(real, synthetic, self._seed)
         manifold = compare_manifolds(real, synthetic, NEIGHBOURS)
         return Distances(
             dimensions=self._dimensions,
             fid=max(0.0, float(self._fid.compute())),
-            kid=kid,
-            kid_std=kid_std,
-            kid_subsets=_KID_SUBSETS,
-            kid_subset_size=subset_size,
+            kid=kid.mean,
+            kid_std=kid.std,
+            kid_subsets=kid.subsets,
+            kid_subset_size=kid.subset_size,
             precision=manifold.precision,
             recall=manifold.recall,
             density=manifold.density,
@@ -97,28 +97,38 @@ def _choose(generator: np.random.Generator, count: int, wanted: int) -> np.ndarr
     return np.sort(generator.choice(count, wanted, replace=False))
 
 
-def kernel_distance(real: torch.Tensor, synthetic: torch.Tensor, seed: int) -> tuple[float, float, int]:
+@dataclass(frozen=True)
+class KernelDistance:
+    """A KID and how it was drawn; see `Distances`."""
+
+    mean: float
+    std: float
+    subsets: int
+    subset_size: int
+
+
+def kernel_distance(real: torch.Tensor, synthetic: torch.Tensor, seed: int) -> KernelDistance:
     """Measure KID (Bińkowski et al. 2018): the unbiased squared MMD with the kernel (x·y / D + 1)³.
+
+    It is the mean over 100 random subsets of 1,000 real and 1,000 synthetic images, or that of all if there are fewer.
 
     Args:
         real: float64 [N, D].
-        synthetic: float64 [M, D].
+        synthetic: float64 [N, D].
         seed: Of the subsets.
-
-    Returns:
-        Mean and standard deviation over 100 random subsets, and their size: 1,000 of each, or all if there are fewer.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    size = min(_KID_SUBSET_SIZE, len(real), len(synthetic))
+    size = min(_KID_SUBSET_SIZE, len(real))
+    subsets = _KID_SUBSETS if size < len(real) else 1
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", message=".*will save all extracted features.*")
         torch.manual_seed(seed)
-        kid = KernelInceptionDistance(_Identity(real.shape[1]), subsets=_KID_SUBSETS, subset_size=size)
+        kid = KernelInceptionDistance(_Identity(real.shape[1]), subsets=subsets, subset_size=size)
         kid.update(real, real=True)
         kid.update(synthetic, real=False)
-        mean, std = kid.to(real.device).compute()
-    return float(mean), float(std), size
+        mean, std = kid.compute()
+    return KernelDistance(float(mean), float(std), subsets, size)
 
 
 @dataclass(frozen=True)
@@ -168,7 +178,7 @@ def _squared_radii(features: torch.Tensor, neighbours: int) -> torch.Tensor:
         distances = squared_distances(features[start : start + _BLOCK], features)
         own = torch.arange(len(distances), device=features.device)
         distances[own, own + start] = 0.0  # so that rounding cannot put another image before it
-        parts.append(distances.kthvalue(neighbours + 1, dim=1).values)
+        parts.append(distances.topk(neighbours + 1, largest=False).values[:, -1])
     return torch.cat(parts)
 
 

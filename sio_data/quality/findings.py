@@ -105,7 +105,8 @@ class NearCopy:
 
     Attributes:
         key: Its key in the set.
-        real: Index of the real image in `load_source(real, "train")`.
+        real: Index of the real image in `load_source(real, "train", hold_out=False)`; where `held_out` is `val`, with
+            `hold_out=True`.
         distance: By features, between the two, over the mean distance to the real images nearest to it, in [0, 1]. By
             hash, how many of 64 bits differ.
     """

@@ -1,31 +1,24 @@
 """`measure`: how good a synthetic set is, beside the real images that it stands for."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 from sio_data.device import pick_device
-from sio_data.errors import ClassMapError, InputError, UnknownNameError
+from sio_data.errors import InputError
 from sio_data.files import as_folder, is_url
-from sio_data.image_set import ImageSet
 from sio_data.quality.accuracy_score import score_accuracy
-from sio_data.quality.agreement import Counts, summarise_agreement
 from sio_data.quality.batches import image_batches, set_batches
+from sio_data.quality.comparison import Networks, RealSplits
 from sio_data.quality.distances import DistanceMeter
 from sio_data.quality.duplicates import find_duplicates
-from sio_data.quality.extractors import Extractor, checkpoint_extractor, open_extractor, shown_name, weights_revision
-from sio_data.quality.findings import Agreement, Network, RealImages
+from sio_data.quality.extractors import Extractor
+from sio_data.quality.findings import Network
 from sio_data.quality.measures import MEASURES, NEAR_COPIES, Measures
-from sio_data.quality.near_copies import FeatureSearch, HashSearch
+from sio_data.quality.near_copies import FeatureSearch, HashSearch, choose_ratio
 from sio_data.quality.pairs import draw_pairs
 from sio_data.quality.scan import Instruments, digest_all, extract, hash_all
-from sio_data.sets import SyntheticSet, open_set
-from sio_data.sources import SourceName, Split, load_source
-from sio_data.training.checkpoint import Classifier
+from sio_data.sets import open_set
 
 _PACKAGES = ("sio-data", "torch", "torchmetrics", "numpy", "scipy", "pillow")
 
@@ -37,7 +30,7 @@ def measure(
     features: str | Extractor | None = None,
     classifier: str | Path | None = None,
     image_size: int | None = None,
-    ratio: float = 0.5,
+    ratio: float | None = None,
     bits: int = 4,
     accuracy_score: bool = False,
     epochs: int = 60,
@@ -54,14 +47,14 @@ def measure(
     Args:
         folder: The set's folder or URL.
         real: The real images it stands for; see `sio_data.sources`. Distances and near-copies are measured from their
-            training split; their test split, or without one their validation split, is what to expect of images that
-            copy nothing.
+            whole training split; the test split says what to expect of images that copy nothing. Without a test split
+            a tenth of the training split takes its place.
         features: Whose features distances and near-copies are measured in: a checkpoint, `transformers:NAME` (see
             `sio_data.quality.extractors`), or an extractor; None means the classifier's.
         classifier: A checkpoint that judges the labels; None leaves that out.
         image_size: Pixels that all images are brought to; None means their size, which must then be the same.
         ratio: A near-copy by features is at most this far from its nearest real image, over the mean distance to the
-            50 nearest.
+            50 nearest; None means 0.5, or less where more than 1 % of the held-out real images are as close.
         bits: A near-copy by perceptual hash differs from a real image in so many of 64 bits at most.
         accuracy_score: Whether to train a classifier on the set alone and judge it on the real test split.
         epochs: Of that training.
@@ -80,126 +73,47 @@ def measure(
     target = pick_device(device)
     synthetic = open_set(folder)
     path = _check_output(synthetic.folder / MEASURES if out is None else as_folder(out))
-    networks = _Networks.open(features, classifier, target)
+    networks = Networks.open(features, classifier, target)
     size = image_size or synthetic.manifest.recipe.image_size
-    images = _Real.load(real, image_size, needs_test=accuracy_score)
+    images = RealSplits.load(real, image_size, needs_test=accuracy_score)
     networks.check(synthetic, images.train.image_size, size)
-    names = synthetic.manifest.recipe.class_names
-    test = images.held_out.with_class_names(names) if accuracy_score else None
-    held_out = images.held_out.with_class_names(networks.judge.class_names) if networks.judge else images.held_out
+    recipe = synthetic.manifest.recipe
+    test = images.held_out.require_labels().with_class_names(recipe.class_names) if accuracy_score else None
+    held_out = networks.match_classes(images.held_out)
 
-    real_features = extract("looking at the real images", networks.extractor, images.train)
-    meter = DistanceMeter(real_features, synthetic.manifest.recipe.samples, seed, target)
-    instruments = Instruments(
-        networks.extractor,
-        networks.judge,
-        features is None,
-        FeatureSearch(real_features, target),
-        HashSearch(hash_all(images.train)),
-        ratio,
-        bits,
-    )
-    expected = instruments.scan(
+    features_of_real = extract("looking at the real images", networks.extractor, images.train)
+    meter = DistanceMeter(features_of_real, recipe.samples, seed, target)
+    look = Instruments(networks, FeatureSearch(features_of_real, target), HashSearch(hash_all(images.train)))
+    expected = look.scan(
         "looking at held-out real images", image_batches(held_out), len(held_out), len(held_out.class_names)
     )
-    found = instruments.scan(
-        f"measuring {folder}", set_batches(synthetic, size), synthetic.manifest.recipe.samples, len(names), meter
+    found = look.scan(
+        f"measuring {folder}", set_batches(synthetic, size), recipe.samples, len(recipe.class_names), meter
     )
+    far = expected.by_features.distances
+    bound = choose_ratio(far) if ratio is None else ratio
     measures = Measures(
         set_digest=synthetic.manifest.digest,
-        images=synthetic.manifest.recipe.samples,
+        images=recipe.samples,
         image_size=size,
         real=images.describe(real),
         features=Network(networks.extractor.name, networks.extractor.revision),
         distances=meter.measure(),
         duplicates=find_duplicates(found.digests, digest_all(images.train)),
-        near_copies=found.by_features.summarise(expected.by_features.count, instruments.feature_search.neighbours),
-        hash_copies=found.by_hash.summarise(expected.by_hash.count, 0),
-        agreement=networks.agreement(found.confusion, expected.confusion, names),
+        near_copies=found.by_features.count(bound, far, look.feature_search.neighbours),
+        hash_copies=found.by_hash.count(bits, expected.by_hash.distances, 0),
+        agreement=networks.agreement(found.confusion, expected.confusion, recipe.class_names),
         accuracy_score=score_accuracy(synthetic, test, size, epochs, seed, target) if test else None,
         seed=seed,
         versions={name: version(name) for name in _PACKAGES},
     )
-    headings = ("nearest by features, relative distance", "nearest by perceptual hash, differing bits")
-    pairs = (found.by_features.nearest, found.by_hash.nearest)
-    draw_pairs(path.with_name(NEAR_COPIES), list(zip(headings, pairs, strict=True)), images.train)
+    draw_pairs(path.with_name(NEAR_COPIES), found.by_features.nearest, found.by_hash.nearest, images.train)
     measures.write(path)
     return measures
 
 
-@dataclass(frozen=True, eq=False)
-class _Networks:
-    extractor: Extractor
-    judge: Classifier | None
-    judge_name: str
-
-    @classmethod
-    def open(cls, features: str | Extractor | None, classifier: str | Path | None, device: torch.device) -> "_Networks":
-        judge = Classifier.from_pretrained(classifier).to(device) if classifier else None
-        name = str(classifier)
-        if isinstance(features, Extractor):
-            return cls(features, judge, name)
-        if features is not None:
-            return cls(open_extractor(features, device), judge, name)
-        if judge is None:
-            raise InputError(
-                "distances are measured in the features of a network, and none was named: give --features "
-                "(a checkpoint, or transformers:NAME) or --classifier, whose features are then taken."
-            )
-        return cls(checkpoint_extractor(judge, name), judge, name)
-
-    def check(self, synthetic: SyntheticSet, real_size: int, size: int) -> None:
-        """Refuse images that are not of one size, or not of the networks', and classes that the judge does not know."""
-        if real_size != size:
-            raise InputError(
-                f"{synthetic.folder} has images of {size}x{size} pixels, the real ones have {real_size}x{real_size}. "
-                "Give --image-size."
-            )
-        taken = {self.extractor.image_size, self.judge.image_size if self.judge else None} - {None, size}
-        if taken:
-            raise InputError(f"a checkpoint takes images of {taken.pop()} pixels, not {size}. Give --image-size.")
-        known = self.judge.class_names if self.judge else synthetic.manifest.recipe.class_names
-        if unknown := [name for name in synthetic.manifest.recipe.class_names if name not in known]:
-            raise ClassMapError(
-                f"{synthetic.folder} has the class(es) {', '.join(unknown)}, which the classifier does not know. It "
-                f"knows {', '.join(known)}. Classes are matched by name."
-            )
-
-    def agreement(self, confusion: Counts, held_out: Counts, names: Sequence[str]) -> Agreement | None:
-        if self.judge is None:
-            return None
-        judge = Network(shown_name(self.judge_name), weights_revision(self.judge))
-        return summarise_agreement(judge, confusion, held_out, names, self.judge.class_names)
-
-
-@dataclass(frozen=True, eq=False)
-class _Real:
-    train: ImageSet
-    held_out: ImageSet
-    split: Split
-
-    @classmethod
-    def load(cls, real: str, image_size: int | None, needs_test: bool) -> "_Real":
-        """Load the training split and, for comparison, the test split, or the validation split where there is none."""
-        train = load_source(real, "train", image_size=image_size)
-        if needs_test and SourceName.parse(real).split:
-            raise InputError(f"{real} is one split alone; the accuracy score needs a test split beside it.")
-        split: Split = "val" if SourceName.parse(real).split else "test"
-        try:
-            held_out = load_source(real, split, image_size=image_size)
-        except UnknownNameError:
-            if needs_test:
-                raise
-            split = "val"
-            held_out = load_source(real, split, image_size=image_size)
-        return cls(train, held_out.require_labels(), split)
-
-    def describe(self, name: str) -> RealImages:
-        return RealImages(shown_name(name), self.train.digest, len(self.train), self.split, len(self.held_out))
-
-
-def _check_numbers(ratio: float, bits: int, epochs: int, seed: int) -> None:
-    if not 0 <= ratio <= 1 or not 0 <= bits <= 64:
+def _check_numbers(ratio: float | None, bits: int, epochs: int, seed: int) -> None:
+    if not 0 <= (ratio or 0) <= 1 or not 0 <= bits <= 64:
         raise InputError(f"ratio must be in [0, 1] and bits from 0 to 64, not {ratio} and {bits}.")
     if epochs < 1 or not 0 <= seed < 2**31:
         raise InputError(f"epochs must be at least 1 and seed from 0 to 2**31 - 1, not {epochs} and {seed}.")

@@ -88,19 +88,20 @@ class Measures:
         """Give each measure's name with its source, and its value with the number of images, for people to read."""
         found, copies, duplicates = self.distances, self.near_copies, self.duplicates
         numbers = f"{self.images:,} synthetic, {self.real.images:,} real images"
-        subsets = f"{found.kid_subsets} subsets of {found.kid_subset_size:,} of each"
+        subsets = f"{found.kid_subsets} subsets of " if found.kid_subsets > 1 else ""
+        spread = f" ± {found.kid_std:.2g}" if found.kid_subsets > 1 else ""
         alike = f"{found.images:,} of each, {found.neighbours} nearest neighbours"
         rows = [
             ("compared to", f"{self.real.name}, at {self.image_size}x{self.image_size} pixels"),
             ("in the features of", f"{self.features.name} ({self.features.revision[:12]}), {found.dimensions} numbers"),
             ("FID (Heusel et al. 2017)", f"{found.fid:.4g} ({numbers})"),
-            ("KID (Bińkowski et al. 2018)", f"{found.kid:.3g} ± {found.kid_std:.2g} ({subsets})"),
+            ("KID (Bińkowski et al. 2018)", f"{found.kid:.3g}{spread} ({subsets}{found.kid_subset_size:,} of each)"),
             ("precision, recall (Kynkäänniemi et al. 2019)", f"{found.precision:.3f}, {found.recall:.3f} ({alike})"),
             ("density, coverage (Naeem et al. 2020)", f"{found.density:.3f}, {found.coverage:.3f} ({alike})"),
-            (f"near-copies: ratio up to {copies.bound:g} (Carlini et al. 2023)", self._copies(copies)),
+            (f"near-copies: ratio up to {copies.bound:.3g} (Carlini et al. 2023)", self._copies(copies)),
             (f"near-copies: up to {self.hash_copies.bound:g} of 64 hash bits differ", self._copies(self.hash_copies)),
-            ("pixels of a real image", _share(duplicates.of_real, self.images)),
-            ("pixels of an earlier image", _share(duplicates.inside, self.images)),
+            ("exact copies of real images", _share(duplicates.of_real, self.images)),
+            ("exact duplicates inside the set", _share(duplicates.inside, self.images)),
         ]
         if self.agreement:
             rows += _agreement_rows(self.agreement, self.images, self.real)
@@ -134,7 +135,7 @@ def _agreement_rows(agreement: Agreement, images: int, real: RealImages) -> list
     lowest = sorted((share, name) for name, share in agreement.per_class.items() if share is not None)[:_SHOWN_CLASSES]
     rows = [
         (
-            "labels that a classifier agrees with",
+            "labels that the classifier agrees with",
             f"{_percent(agreement.accuracy)} of {images:,}; of {real.held_out_images:,} real {real.held_out} images "
             f"{_percent(agreement.held_out)} ({agreement.classifier.name})",
         ),

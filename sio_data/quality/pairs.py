@@ -11,22 +11,26 @@ from sio_data.image_set import ImageSet
 from sio_data.images import Pixels
 from sio_data.quality.near_copies import Pair
 
+_BY_FEATURES = "nearest real images by features, with the relative distance"
+_BY_HASH = "nearest real images by perceptual hash, with the differing bits"
 _PAIRS_IN_A_ROW = 4
 _GAP = 4
 _LINE = 14
 _SMALLEST_TILE = 96
 
 
-def draw_pairs(path: Path, parts: Sequence[tuple[str, Sequence[Pair]]], real: ImageSet) -> None:
+def draw_pairs(path: Path, by_features: Sequence[Pair], by_hash: Sequence[Pair], real: ImageSet) -> None:
     """Draw pairs, the synthetic image on the left and the real one on the right; below them key and distance.
 
     Args:
         path: Where the PNG goes.
-        parts: Headings, each with its pairs.
+        by_features: The nearest by features.
+        by_hash: The nearest by perceptual hash.
         real: The images that the pairs' indices are of.
     """
     tile = real.image_size * max(1, _SMALLEST_TILE // real.image_size)
     width, height = 2 * tile + 4 * _GAP, tile + _LINE + 2 * _GAP
+    parts = (_BY_FEATURES, by_features), (_BY_HASH, by_hash)
     rows = [-(-len(pairs) // _PAIRS_IN_A_ROW) for _, pairs in parts]
     picture = Image.new("RGB", (_PAIRS_IN_A_ROW * width, sum(rows) * height + len(parts) * 2 * _LINE), "white")
     draw = ImageDraw.Draw(picture)

@@ -10,12 +10,12 @@ from sio_data.image_set import ImageSet
 from sio_data.progress import progress
 from sio_data.quality.agreement import Counts, count_confusion, predict
 from sio_data.quality.batches import BATCH, LabelledBatch
+from sio_data.quality.comparison import Networks
 from sio_data.quality.distances import DistanceMeter
 from sio_data.quality.duplicates import Digests, pixel_digests
 from sio_data.quality.extractors import Extractor
-from sio_data.quality.near_copies import FeatureSearch, HashSearch, NearCopyCounter
+from sio_data.quality.near_copies import FeatureSearch, HashSearch, NearCopyList
 from sio_data.quality.perceptual_hash import Hashes, perceptual_hashes
-from sio_data.training.checkpoint import Classifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,22 +23,14 @@ class Instruments:
     """What looks at the images.
 
     Attributes:
-        extractor: Gives their features.
-        classifier: Names their classes; None if it is not to.
-        shared: Whether the features are the classifier's own.
+        networks: They give features and classes.
         feature_search: Finds the nearest real training image by features.
         hash_search: The same by perceptual hash.
-        ratio: Bound of near-copies by features.
-        bits: Bound of near-copies by hash.
     """
 
-    extractor: Extractor
-    classifier: Classifier | None
-    shared: bool
+    networks: Networks
     feature_search: FeatureSearch
     hash_search: HashSearch
-    ratio: float
-    bits: int
 
     def scan(
         self, title: str, batches: Iterable[LabelledBatch], count: int, classes: int, meter: DistanceMeter | None = None
@@ -52,17 +44,18 @@ class Instruments:
             classes: How many classes their labels are of.
             meter: Takes their features, if it is given.
         """
-        by_features, by_hash = NearCopyCounter(self.ratio), NearCopyCounter(self.bits)
-        known = len(self.classifier.class_names) if self.classifier else 0
-        confusion = np.zeros((classes, known), np.int64)
+        extractor, judge = self.networks.extractor, self.networks.judge
+        by_features, by_hash = NearCopyList(), NearCopyList()
+        confusion = np.zeros((classes, len(judge.class_names) if judge else 0), np.int64)
         digests: list[Digests] = []
         with progress(title, count) as advance:
             for batch in batches:
-                features = self.extractor(batch.images)
+                features = extractor(batch.images)
                 if meter:
                     meter.add(features)
-                if self.classifier:
-                    predicted = predict(self.classifier, batch.images, features if self.shared else None).argmax(1)
+                if judge:
+                    own_features = features if self.networks.shared else None
+                    predicted = predict(judge, batch.images, own_features).argmax(1)
                     confusion += count_confusion(batch.labels.numpy(), predicted.numpy(), confusion.shape)
                 by_features.add(batch.start, batch.images, self.feature_search(features))
                 by_hash.add(batch.start, batch.images, self.hash_search(perceptual_hashes(batch.images)))
@@ -83,8 +76,8 @@ class Scan:
     """
 
     digests: Digests
-    by_features: NearCopyCounter
-    by_hash: NearCopyCounter
+    by_features: NearCopyList
+    by_hash: NearCopyList
     confusion: Counts
 
 

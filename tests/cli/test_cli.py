@@ -16,7 +16,18 @@ from sio_data.errors import SioDataError
 from sio_data.manifest import Manifest
 from tests.conftest import snapshot
 
-COMMANDS = ["quickstart", "fit", "generators", "generate", "verify", "repair", "regenerate", "train", "evaluate"]
+COMMANDS = [
+    "quickstart",
+    "fit",
+    "generators",
+    "generate",
+    "verify",
+    "repair",
+    "regenerate",
+    "measure",
+    "train",
+    "evaluate",
+]
 OOD = ["--ood", "near:u=digits-unknown"]
 
 
@@ -54,7 +65,9 @@ def test_python_m_is_the_same_and_errors_have_no_traceback(tmp_path: Path) -> No
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("command", ["fit", "generate", "verify", "repair", "regenerate", "train", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["fit", "generate", "verify", "repair", "regenerate", "measure", "train", "evaluate"]
+)
 def test_every_option_reaches_the_function_and_the_defaults_agree(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +86,7 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         "verify": ["S"],
         "repair": ["S"],
         "regenerate": ["S", "7"],
+        "measure": ["S", "--real", "R"],
         "train": ["--real", "R", "--out", "O"],
         "evaluate": ["C", "--id", "I", "--ood", "near:a=b", "--out", "O"],
     }[command]
@@ -87,11 +101,12 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         "channels": (["--channels", "16,32"], [16, 32]),
         "seeds": (["--seeds", "5,6"], [5, 6]),
         "detectors": (["--detector", "knn"], ["knn"]),
+        "accuracy_score": (["--accuracy-score"], True),
     }
     for name, parameter in expected.items():
         if parameter.default is inspect.Parameter.empty:
             continue
-        number = isinstance(parameter.default, int | float) or name in ("image_size", "alpha", "workers")
+        number = isinstance(parameter.default, int | float) or name in ("image_size", "alpha", "workers", "ratio")
         words, value = values.get(name, ([f"--{name.replace('_', '-')}", "7" if number else "x"], 7 if number else "x"))
         assert main([command, *required, *words]) == 1, name
         assert calls[-1][name] == value, name
