@@ -38,8 +38,12 @@ def command(
         ),
     ] = None,
     ratio: Annotated[
-        float, typer.Option(help="A near-copy's distance to the nearest real image, over that to the 50 nearest.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            help="A near-copy's distance to the nearest real image, over the mean to the 50 nearest.",
+            show_default="0.5, or what 1 % of real images reach",
+        ),
+    ] = None,
     bits: Annotated[int, typer.Option(help="Bits of the perceptual hash in which a near-copy differs, of 64.")] = 4,
     device: Device = None,
 ) -> None:

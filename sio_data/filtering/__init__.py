@@ -42,7 +42,7 @@ def filter_set(
     drop: Sequence[str] = (),
     real: str | None = None,
     features: str | None = None,
-    ratio: float = 0.5,
+    ratio: float | None = None,
     bits: int = 4,
     device: str | None = None,
 ) -> Filtered:
@@ -74,7 +74,7 @@ def filter_set(
     rules = Rules(tuple(drop), keep, ratio, bits)
     synthetic, target = open_set(folder), as_folder(out)
     networks = Networks.open(rules, synthetic, classifier, features, real, device)
-    evidence = networks.judge.look(synthetic, networks.image_size)
+    rules, evidence = networks.rules, networks.judge.look(synthetic, networks.image_size)
     verdicts = rules.sort(evidence, synthetic.manifest.recipe.class_names, networks.known)
     selection = Selection(synthetic, evidence, verdicts)
     if not len(selection.kept):

@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sio_data.image_set import ImageSet
 from sio_data.progress import progress
 from sio_data.quality.agreement import predict
-from sio_data.quality.batches import LabelledBatch, set_batches
+from sio_data.quality.batches import BATCH, LabelledBatch, set_batches
+from sio_data.quality.comparison import RealSplits
 from sio_data.quality.duplicates import pixel_digests
 from sio_data.quality.extractors import Extractor
-from sio_data.quality.near_copies import FeatureSearch, HashSearch
+from sio_data.quality.near_copies import FeatureSearch, HashSearch, choose_ratio
 from sio_data.quality.perceptual_hash import perceptual_hashes
 from sio_data.quality.scan import extract, hash_all
 from sio_data.sets import SyntheticSet
@@ -49,17 +49,26 @@ class Judge:
     Args:
         classifier: Says how sure it is of each label; None if nobody asks.
         extractor: Gives the features in which near-copies are looked for; None if nobody asks.
-        real: The training images that an image may be a copy of; goes with `extractor`.
+        real: The training images that an image may be a copy of, and others; goes with `extractor`.
         device: Where to search.
     """
 
     def __init__(
-        self, classifier: Classifier | None, extractor: Extractor | None, real: ImageSet | None, device: torch.device
+        self, classifier: Classifier | None, extractor: Extractor | None, real: RealSplits | None, device: torch.device
     ) -> None:
         self._classifier, self._extractor = classifier, extractor
         if extractor is not None and real is not None:
-            self._by_features = FeatureSearch(extract("looking at the real images", extractor, real), device)
-            self._by_hash = HashSearch(hash_all(real))
+            self._by_features = FeatureSearch(extract("looking at the real images", extractor, real.train), device)
+            self._by_hash = HashSearch(hash_all(real.train))
+            self._held_out = real.held_out
+
+    def choose_ratio(self) -> float:
+        """Give the bound on relative distances that `measure` takes where none is given."""
+        if self._extractor is None:
+            return 0.0
+        features = extract("looking at held-out real images", self._extractor, self._held_out)
+        found = np.concatenate([self._by_features(part).distance for part in features.split(BATCH)])
+        return round(choose_ratio(found), _DIGITS)
 
     def look(self, synthetic: SyntheticSet, image_size: int) -> Evidence:
         """Look at each image of a set once; only one batch is in memory.

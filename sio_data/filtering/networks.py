@@ -1,16 +1,16 @@
 """The networks and the real images that a filter needs, opened and checked before anything is looked at."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sio_data.device import pick_device
 from sio_data.errors import ClassMapError, InputError
 from sio_data.filtering.judging import Judge
 from sio_data.filtering.rules import Rules
+from sio_data.quality.comparison import RealSplits
 from sio_data.quality.extractors import Extractor, checkpoint_extractor, open_extractor, weights_revision
 from sio_data.recipe import Option
 from sio_data.sets import SyntheticSet
-from sio_data.sources import load_source
 from sio_data.training.checkpoint import Classifier
 
 
@@ -20,12 +20,14 @@ class Networks:
 
     Attributes:
         judge: Looks at them.
+        rules: The rules, with every bound known.
         known: The classifier's classes; the set's own without one.
         image_size: Pixels that images are brought to for it.
         about: What the new set records of the networks and the real images.
     """
 
     judge: Judge
+    rules: Rules
     known: tuple[str, ...]
     image_size: int
     about: Mapping[str, Option]
@@ -67,10 +69,12 @@ class Networks:
             about["features"] = extractor.revision
         size = _image_size(model, extractor, synthetic)
         if rules.needs_real and real is not None:
-            images = load_source(real, "train", image_size=size)
-            about["real"] = images.digest
+            images = RealSplits.load(real, size, needs_test=False)
+            about["real"] = images.train.digest
         judge = Judge(model if rules.needs_classifier else None, extractor, images, target)
-        return cls(judge, model.class_names if model else names, size, about)
+        if rules.needs_real and rules.ratio is None:
+            rules = replace(rules, ratio=judge.choose_ratio())
+        return cls(judge, rules, model.class_names if model else names, size, about)
 
 
 def _check_needs(rules: Rules, classifier: str | None, features: str | None, real: str | None) -> None:

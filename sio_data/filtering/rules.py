@@ -25,7 +25,7 @@ class Rules:
         keep: Share of what the other rules leave of each class, in (0, 1]: those whose label the classifier is surest
             of. None keeps all.
         ratio: A near-copy by features is at most this far from its nearest real image, over the mean distance to the
-            50 nearest.
+            50 nearest. None lets the real images decide; see `sio_data.quality.near_copies`.
         bits: A near-copy by perceptual hash differs from a real image in so many of 64 bits at most.
 
     Raises:
@@ -35,7 +35,7 @@ class Rules:
 
     drop: tuple[str, ...]
     keep: float | None
-    ratio: float
+    ratio: float | None
     bits: int
 
     def __post_init__(self) -> None:
@@ -47,7 +47,7 @@ class Rules:
             raise InputError(f"nothing to filter by: give --keep SHARE, or --drop with {', '.join(DROPPABLE)}.")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise InputError(f"keep must be a share of each class, above 0 and at most 1, not {self.keep}.")
-        if not 0 <= self.ratio <= 1 or not 0 <= self.bits <= 64:
+        if not 0 <= (self.ratio or 0) <= 1 or not 0 <= self.bits <= 64:
             raise InputError(f"ratio must be from 0 to 1 and bits from 0 to 64, not {self.ratio} and {self.bits}.")
 
     @property
@@ -63,7 +63,7 @@ class Rules:
     @property
     def about(self) -> dict[str, Option]:
         """What the new set records of the rules."""
-        bounds = {"ratio": self.ratio, "bits": self.bits} if self.needs_real else {}
+        bounds = {"ratio": self.ratio or 0, "bits": self.bits} if self.needs_real else {}
         share = {} if self.keep is None else {"keep": self.keep}
         return {"drop": ", ".join(self.drop), **share, **bounds}
 
@@ -96,7 +96,7 @@ class Rules:
             places = np.array([known.index(own) for own in names])
             against: npt.NDArray[np.bool_] = evidence.named != places[evidence.labels]
         elif name == "near-copies":
-            against = (evidence.ratio <= self.ratio) | (evidence.bits <= self.bits)
+            against = (evidence.ratio <= (self.ratio or 0)) | (evidence.bits <= self.bits)
         else:
             against = evidence.first != np.arange(len(evidence.first))
         return against

@@ -21,6 +21,7 @@ from sio_data.filtering.selection import Selection
 from sio_data.layout import Layout
 from sio_data.making import begin, finish
 from sio_data.manifest import Manifest, Origin
+from sio_data.quality.comparison import RealSplits
 from sio_data.shards import Batch
 from tests.conftest import snapshot
 
@@ -109,13 +110,34 @@ def test_repeats_are_dropped_but_for_the_first(painted: Path, tmp_path: Path) ->
     assert "the pixels of 000000003" in (tmp_path / "new/dropped.csv").read_text()
 
 
-def test_near_copies_of_real_images_are_dropped(painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = open_set(painted).read().images[7]
+@pytest.fixture
+def copied(painted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real training images are noise, and a copy of sample 7; held-out ones are copies of samples 0 to 3 in noise."""
+    images = open_set(painted).read().images
     noise = torch.randint(0, 256, (60, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.manual_seed(0))
-    real = ImageSet(torch.cat((noise, copy[None])), torch.zeros(61, dtype=torch.int64), ("red",))
-    monkeypatch.setattr(networks, "load_source", lambda *arguments, **options: real)
-    filter_set(painted, tmp_path / "new", classifier="colours", drop=["near-copies"], real="x", bits=0, ratio=0.1)
+    train = ImageSet(torch.cat((noise, images[7:8])), torch.zeros(61, dtype=torch.int64), ("red",))
+    held_out = ImageSet(images[:4], torch.zeros(4, dtype=torch.int64), ("red",))
+    monkeypatch.setattr(networks.RealSplits, "load", lambda *names, **options: RealSplits(train, held_out, "val"))
+
+
+@pytest.mark.usefixtures("copied")
+def test_near_copies_of_real_images_are_dropped(painted: Path, tmp_path: Path) -> None:
+    rules = {"classifier": "colours", "drop": ["near-copies"], "real": "x", "bits": 0}
+    filter_set(painted, tmp_path / "new", ratio=0.1, **rules)
     assert reasons(tmp_path / "new") == {7: "near-copies"}
+
+
+@pytest.mark.usefixtures("copied")
+def test_held_out_images_set_the_bound_where_none_is_given(painted: Path, tmp_path: Path) -> None:
+    filter_set(painted, tmp_path / "new", classifier="colours", drop=["near-copies"], real="x", bits=0)
+    recipe = open_set(tmp_path / "new").manifest.recipe
+    assert isinstance(recipe, Compilation)
+    nearest_held_out = recipe.rule["ratio"]
+    assert 0 < nearest_held_out < 0.5
+    assert 7 in reasons(tmp_path / "new")
+    assert any(
+        f"ratio {nearest_held_out:g}," in line for line in (tmp_path / "new/dropped.csv").read_text().split("\n")
+    )
 
 
 def test_the_new_set_is_sound_keeps_pixels_and_provenance_and_says_what_was_dropped(
