@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -203,6 +204,17 @@ def test_unsound_features_are_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"gives features of shape \[\d+, 3, 8, 8\]"):
         measure(folder, real="digits", features=Extractor("maps", "1", lambda images: images.float()))
     assert not (folder / MEASURES).exists()
+
+
+def test_the_whole_training_split_counts_where_there_is_a_test_split(digits: Path, tmp_path: Path) -> None:
+    for split, count in (("train", 20), ("test", 8)):
+        for place in range(count):
+            path = tmp_path / "real" / split / "ab"[place % 2] / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.RandomState(place).randint(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path)
+    found = measure(digits, real=str(tmp_path / "real"), features=PIXELS, out=tmp_path / "m.json")
+    assert (found.real.name, found.real.images, found.real.held_out_images) == ("…/real", 20, 8)
 
 
 def test_real_images_without_a_test_split_are_compared_to_their_validation_split(folder: Path, tmp_path: Path) -> None:
