@@ -1,3 +1,4 @@
+import html
 import json
 import shutil
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sio_data import ImageSet, load_source, measure, train, verify
+from sio_data import ImageSet, load_source, measure, repair, train, verify
 from sio_data.cli import main
 from sio_data.errors import ClassMapError, InputError, UnknownNameError
 from sio_data.files import as_folder
@@ -76,6 +77,19 @@ def test_the_result_lies_in_the_set_and_counts_for_its_data_alone(folder: Path, 
     assert read_measures(folder) is None
     (folder / MEASURES).write_text("{")
     assert read_measures(folder) is None
+
+
+def test_the_card_shows_the_measures_of_these_data_and_keeps_its_notes(folder: Path) -> None:
+    card = folder / "README.md"
+    card.write_text(card.read_text() + "Ask *us*.\n")
+    found = measure(folder, real="digits", features=PIXELS)
+    shown = card.read_text()
+    assert shown.endswith("Ask *us*.\n")
+    for name, value in found.rows():
+        assert f"| {name} | {value} |" in html.unescape(shown)
+    card.write_text(shown.replace("sha256:", "sha256:0"))
+    repair(folder)
+    assert card.read_text() == shown
 
 
 def test_a_measured_set_is_sound_also_behind_a_url(folder: Path) -> None:
