@@ -1,4 +1,4 @@
-"""Speed and peak memory of `measure` for a set of 5,000 and for one of 50,000 images of 32x32 pixels.
+"""Speed and peak memory of `measure` for a set of 2,000 and for one of 20,000 images of 32x32 pixels.
 
 Run by `make bench`. Goal: ten times more images take the same memory, but for the 32 bytes that each leaves behind. The
 images are noise, which takes PNG longest; the checkpoint is the small network of `train`, with random weights, and the
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-COUNTS = (5_000, 50_000)
+COUNTS = (2_000, 20_000)
 IMAGE_SIZE = 32
 PREPARE = """
 import sys

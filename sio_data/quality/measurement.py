@@ -4,6 +4,7 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
+from sio_data.completion import write_card
 from sio_data.device import pick_device
 from sio_data.errors import InputError
 from sio_data.files import as_folder, is_url
@@ -109,6 +110,8 @@ def measure(
     )
     draw_pairs(path.with_name(NEAR_COPIES), found.by_features.nearest, found.by_hash.nearest, images.train)
     measures.write(path)
+    if out is None:
+        write_card(synthetic.folder, synthetic.manifest)
     return measures
 
 

@@ -125,10 +125,18 @@ def read_measures(folder: Path) -> Measures | None:
         None if there are none, they are damaged, or they are of other data than the set's.
     """
     try:
-        measures = Measures.read(folder / MEASURES)
-        return measures if measures.set_digest == Manifest.read(folder).digest else None
+        return find_measures(folder, Manifest.read(folder).digest)
     except InputError:
         return None
+
+
+def find_measures(folder: Path, digest: str) -> Measures | None:
+    """Read the measures in a folder if they are of the data with this digest; see `read_measures`."""
+    try:
+        measures = Measures.read(folder / MEASURES)
+    except InputError:
+        return None
+    return measures if measures.set_digest == digest else None
 
 
 def _agreement_rows(agreement: Agreement, images: int, real: RealImages) -> list[tuple[str, str]]:

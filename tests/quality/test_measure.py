@@ -1,14 +1,16 @@
+import html
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from sio_data import ImageSet, load_source, measure, train, verify
+from sio_data import ImageSet, load_source, measure, repair, train, verify
 from sio_data.cli import main
 from sio_data.errors import ClassMapError, InputError, UnknownNameError
 from sio_data.files import as_folder
@@ -75,6 +77,19 @@ def test_the_result_lies_in_the_set_and_counts_for_its_data_alone(folder: Path, 
     assert read_measures(folder) is None
     (folder / MEASURES).write_text("{")
     assert read_measures(folder) is None
+
+
+def test_the_card_shows_the_measures_of_these_data_and_keeps_its_notes(folder: Path) -> None:
+    card = folder / "README.md"
+    card.write_text(card.read_text() + "Ask *us*.\n")
+    found = measure(folder, real="digits", features=PIXELS)
+    shown = card.read_text()
+    assert shown.endswith("Ask *us*.\n")
+    for name, value in found.rows():
+        assert f"| {name} | {value} |" in html.unescape(shown)
+    card.write_text(shown.replace("sha256:", "sha256:0"))
+    repair(folder)
+    assert card.read_text() == shown
 
 
 def test_a_measured_set_is_sound_also_behind_a_url(folder: Path) -> None:
@@ -203,6 +218,17 @@ def test_unsound_features_are_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"gives features of shape \[\d+, 3, 8, 8\]"):
         measure(folder, real="digits", features=Extractor("maps", "1", lambda images: images.float()))
     assert not (folder / MEASURES).exists()
+
+
+def test_the_whole_training_split_counts_where_there_is_a_test_split(digits: Path, tmp_path: Path) -> None:
+    for split, count in (("train", 20), ("test", 8)):
+        for place in range(count):
+            path = tmp_path / "real" / split / "ab"[place % 2] / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.RandomState(place).randint(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path)
+    found = measure(digits, real=str(tmp_path / "real"), features=PIXELS, out=tmp_path / "m.json")
+    assert (found.real.name, found.real.images, found.real.held_out_images) == ("…/real", 20, 8)
 
 
 def test_real_images_without_a_test_split_are_compared_to_their_validation_split(folder: Path, tmp_path: Path) -> None:

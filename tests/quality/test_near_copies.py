@@ -39,6 +39,11 @@ def test_a_copy_has_distance_zero_however_often_the_real_image_repeats() -> None
     assert FeatureSearch(real[:1].expand(60, 5), CPU)(real[:1]).distance.tolist() == [0]
 
 
+def test_rounding_makes_no_distance_of_a_copy() -> None:
+    real = torch.randn(60, 50, generator=torch.Generator().manual_seed(0)) * 100
+    assert FeatureSearch(real, CPU)(real).distance.tolist() == [0] * 60
+
+
 def test_few_real_images_have_fewer_neighbours() -> None:
     search = FeatureSearch(torch.eye(3), CPU)
     assert search.neighbours == 3
@@ -73,6 +78,7 @@ def test_counted_is_what_is_within_the_bound_and_kept_are_the_nearest(monkeypatc
         assert [copy.distance for copy in found.listed] == pytest.approx([0.1, 0.2, 0.3])
         assert [copy.key for copy in near.count(0.1, held_out, 50).listed] == ["000000002"]
         assert [pair.image[0, 0, 0] for pair in near.nearest] == [2, 5]
+        assert all(pair.image.base is None for pair in near.nearest)  # no view, which would keep its whole batch
 
 
 def test_what_counts_is_closer_than_half_and_than_nearly_all_real_images() -> None:
