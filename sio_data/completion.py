@@ -6,12 +6,12 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from sio_data.compilation import SetRecipe
 from sio_data.engines.claims import claim
 from sio_data.errors import IncompleteError
 from sio_data.files import check_same_settings, is_url, make_folder, remove_leftovers, remove_tree, write_text
+from sio_data.layout import Layout
 from sio_data.manifest import Manifest, ShardRecord
-from sio_data.plan import Plan
-from sio_data.recipe import Recipe
 from sio_data.records import RECORDS, Records
 from sio_data.recovery import CARD
 from sio_data.set_card import card_fits, render_incomplete_card, render_set_card
@@ -47,7 +47,7 @@ def reopen(folder: Path, manifest: Manifest, finished: Sequence[ShardRecord]) ->
 
 
 @contextmanager
-def begun(folder: Path, recipe: Recipe) -> Iterator[None]:
+def begun(folder: Path, recipe: SetRecipe) -> Iterator[None]:
     """Hold a set that is being made, so that no run with another recipe takes its folder over.
 
     Raises:
@@ -89,9 +89,9 @@ def close(folder: Path, manifest: Manifest, alone: bool) -> bool:
         IncompleteError: Nobody else is at work, and shards are missing.
     """
     entered = Records(folder)
-    plan = Plan(manifest.recipe)
-    records = [record for path in plan.paths() if (record := entered.find(path))]
-    if len(records) < len(plan):
+    layout = Layout(manifest.recipe)
+    records = [record for path in layout.paths() if (record := entered.find(path))]
+    if len(records) < len(layout):
         complete = Manifest.read(folder).complete  # another run was first, and has tidied the records away
         if alone and not complete:
             raise IncompleteError(f"shards of {folder} vanished while it was made; run the same command again.")

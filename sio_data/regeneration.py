@@ -14,6 +14,7 @@ from sio_data.images import Pixels, decode, encode
 from sio_data.manifest import Manifest
 from sio_data.plan import Plan
 from sio_data.progress import progress
+from sio_data.recipe import Recipe
 from sio_data.request import Request
 from sio_data.sets import SyntheticSet, open_set
 from sio_data.shards import Sample, read_shard
@@ -60,6 +61,20 @@ class Regenerated:
         return difference
 
 
+def generated_recipe(manifest: Manifest) -> Recipe:
+    """Give the recipe of a set that was generated.
+
+    Raises:
+        InputError: The set was compiled: no generator can make its samples again.
+    """
+    if isinstance(manifest.recipe, Recipe):
+        return manifest.recipe
+    raise InputError(
+        f"no generator makes these samples again: they came from {manifest.origin.weights}. Delete what is damaged and "
+        f"run this again, with the same --out: {manifest.origin.command}"
+    )
+
+
 def reopen_generator(
     manifest: Manifest, weights: str | None, sampling: Mapping[str, str] | None, device: str | None
 ) -> Generator:
@@ -74,7 +89,7 @@ def reopen_generator(
     Raises:
         InputError: The weights are not found, or are not those that made the set.
     """
-    recipe = manifest.recipe
+    recipe = generated_recipe(manifest)
     if weights is None and manifest.origin.weights.startswith("…/"):
         raise InputError(f"the set was made with {manifest.origin.weights}. Say where it is with --weights.")
     request = Request(
@@ -146,19 +161,19 @@ def compare_samples(
         samples=len(made),
         identical=sum(not one.difference.any() for one in made),
         largest=max(int(one.difference.max()) for one in made),
-        different=tuple(f"{one.sample.index:09d}" for one in made if one.difference.mean() > _LARGEST_MEAN_DIFFERENCE),
+        different=tuple(one.sample.key for one in made if one.difference.mean() > _LARGEST_MEAN_DIFFERENCE),
     )
 
 
 def _make_again(synthetic: SyntheticSet, generator: Generator, indices: Sequence[int]) -> Iterator[Regenerated]:
     """Make samples again, one by one; each shard is read once. The indices ascend."""
-    recipe = synthetic.manifest.recipe
+    recipe = generated_recipe(synthetic.manifest)
     drawer = Drawer(Plan(recipe), generator)
     for shard, wanted in groupby(indices, lambda index: index // recipe.shard_size):
         chosen = {*wanted}
         for sample in read_shard(synthetic.folder, synthetic.manifest.shards[shard], recipe):
             if sample.index in chosen:
                 own_label = drawer.own_labels(np.array([sample.index]))
-                drawn = channels_last(drawer.sample(own_label, np.array([sample.seed])))
+                drawn = channels_last(drawer.sample(own_label, np.array([sample.metadata["seed"]])))
                 image = decode(encode(drawn, recipe.image_format)[0], recipe.image_size)
                 yield Regenerated(sample, recipe.class_names[sample.label], image)

@@ -1,7 +1,8 @@
 """Synthetic sets: open one, and read it into memory."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sio_data.image_set import ImageSet
 from sio_data.images import Pixels, write_class_grid
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.progress import progress
-from sio_data.shards import read_shard
+from sio_data.shards import Sample, read_shard
 
 PREVIEW = "preview.png"
 _PREVIEW_COLUMNS = 12
@@ -46,30 +47,45 @@ class SyntheticSet:
         except MemoryError as error:
             raise InputError(f"{self.folder} does not fit in memory: {recipe.samples:,} images.") from error
         labels = np.empty(recipe.samples, np.int64)
-        filled = 0
         with progress(f"reading {self.folder}", recipe.samples) as advance:
-            for record in self.manifest.shards:
-                for sample in read_shard(self.folder, record, recipe):
-                    if sample.index != filled:
-                        raise CorruptSetError(f"{self.folder / record.path}: sample {sample.index} is out of order.")
-                    images[filled], labels[filled] = sample.image, sample.label
-                    filled += 1
-                advance(record.samples, "")
+            for place, sample in enumerate(self.samples()):
+                images[place], labels[place] = sample.image, sample.label
+                advance(1, "")
         pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         return ImageSet(pixels, torch.from_numpy(labels), recipe.class_names, str(self.folder))
+
+    def samples(self) -> Iterator[Sample]:
+        """Read the samples one after the other, in the order of the set; the hash of each shard is checked before.
+
+        Raises:
+            CorruptSetError: A shard is truncated, edited, missing or not what the recipe asks for.
+        """
+        for record in self.manifest.shards:
+            yield from read_shard(self.folder, record, self.manifest.recipe)
+
+    def batches(self, size: int) -> Iterator[list[Sample]]:
+        """Read the samples in batches of `size`, in the order of the set; the last one may be smaller.
+
+        Raises:
+            CorruptSetError: A shard is truncated, edited, missing or not what the recipe asks for.
+        """
+        samples = self.samples()
+        while batch := list(islice(samples, size)):
+            yield batch
 
     def write_preview(self) -> None:
         """Draw `preview.png` from as many shards as it takes: one row a class."""
         recipe = self.manifest.recipe
-        columns = min(_PREVIEW_COLUMNS, recipe.per_class)
+        wanted = [min(_PREVIEW_COLUMNS, count) for count in recipe.counts]
+        missing = sum(wanted)
         rows: list[list[Pixels]] = [[] for _ in recipe.class_names]
-        for record in self.manifest.shards:
-            for sample in read_shard(self.folder, record, recipe):
-                if len(rows[sample.label]) < columns:
-                    rows[sample.label].append(sample.image)
-            if min(map(len, rows)) == columns:
+        for sample in self.samples():
+            if len(rows[sample.label]) < wanted[sample.label]:
+                rows[sample.label].append(sample.image)
+                missing -= 1
+            if not missing:
                 break
-        write_class_grid(self.folder / PREVIEW, list(zip(recipe.class_names, rows, strict=True)), columns)
+        write_class_grid(self.folder / PREVIEW, list(zip(recipe.class_names, rows, strict=True)), max(wanted))
 
 
 def open_set(folder: str | Path) -> SyntheticSet:
@@ -88,7 +104,7 @@ def open_set(folder: str | Path) -> SyntheticSet:
         raise InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
     manifest = Manifest.read(folder)
     if not manifest.complete:
-        raise IncompleteError(f"{folder} is incomplete. Run the `sio-data generate` command that began it again.")
+        raise IncompleteError(f"{folder} is incomplete. Run the command that began it again.")
     refuse_unknown_shards(folder, (record.path for record in manifest.shards))
     return SyntheticSet(folder, manifest)
 
