@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sio_data.errors import SioDataError
     from sio_data.fitting import fit
     from sio_data.generation import generate
+    from sio_data.hub.fetching import fetch
+    from sio_data.hub.publishing import publish
     from sio_data.image_set import ImageSet
     from sio_data.mixing import MixedBatches
     from sio_data.recipe import Recipe
@@ -36,10 +38,12 @@ _HOMES = {
     "Recipe": "sio_data.recipe",
     "SioDataError": "sio_data.errors",
     "evaluate": "sio_data.detection.evaluation",
+    "fetch": "sio_data.hub.fetching",
     "fit": "sio_data.fitting",
     "generate": "sio_data.generation",
     "load_source": "sio_data.sources",
     "open_set": "sio_data.sets",
+    "publish": "sio_data.hub.publishing",
     "quickstart": "sio_data.demo",
     "regenerate": "sio_data.regeneration",
     "repair": "sio_data.repairs",
@@ -56,10 +60,12 @@ __all__ = [
     "SioDataError",
     "__version__",
     "evaluate",
+    "fetch",
     "fit",
     "generate",
     "load_source",
     "open_set",
+    "publish",
     "quickstart",
     "regenerate",
     "repair",

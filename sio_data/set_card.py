@@ -1,8 +1,10 @@
 """The card of a synthetic set: its README.md, whose metadata `load_dataset` heeds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sio_data.licences import licence_metadata
 from sio_data.manifest import Manifest
 from sio_data.recovery import card_copy, card_metadata, copy_for_card, manifest_copy
 from sio_data.rendering import Verbatim, render_card
@@ -10,12 +12,18 @@ from sio_data.rendering import Verbatim, render_card
 _SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 
 
-def render_set_card(manifest: Manifest) -> str:
+def render_set_card(
+    manifest: Manifest, *, repo: str | None = None, tag: str | None = None, links: Sequence[str] = ()
+) -> str:
     """Write the card of a complete set."""
     recipe, origin = manifest.recipe, manifest.origin
     return render_card(
         "set",
         _metadata(manifest),
+        repo=repo,
+        tag=tag,
+        links=links,
+        place=f"hub:{repo}{f'@{tag}' if tag else ''}" if repo else "path/to/this/folder",
         title=f"Synthetic images of {', '.join(recipe.class_names[:6])}{', …' if len(recipe.class_names) > 6 else ''}",
         samples=recipe.samples,
         refused=manifest.draws - recipe.samples,
@@ -53,7 +61,7 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
     data_bytes = sum(shard.bytes for shard in manifest.shards)
     category = next((name for bound, name in _SIZE_CATEGORIES.items() if recipe.samples < bound), "n>1M")
     return {
-        "license": manifest.origin.licence,
+        **licence_metadata(manifest.origin.licence),
         "task_categories": ["image-classification"],
         "tags": ["synthetic", "webdataset", "sio", "out-of-distribution-detection"],
         "size_categories": [category],

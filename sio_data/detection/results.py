@@ -4,9 +4,13 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from sio_data.errors import InputError
+from sio_data.files import read_json
 
 METRICS = ("auroc", "fpr95", "aupr_in", "aupr_out")
 _FORMAT = "sio-data/results/1"
@@ -69,12 +73,14 @@ class Run:
         checkpoint: Name of the group.
         name: Of the run: `seed-0`, say.
         folder: Where it lies, as it was given.
+        weights: SHA-256 of its weights, by which it is known again.
         accuracy: Share of the ID test images that are right, in [0, 1].
     """
 
     checkpoint: str
     name: str
     folder: str
+    weights: str
     accuracy: float
 
 
@@ -101,6 +107,32 @@ class Results:
     checkpoints: list[str]
     runs: list[Run] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> "Results":
+        """Read a `results.json`.
+
+        Raises:
+            InputError: It is none, or of an earlier version.
+        """
+        value = read_json(path)
+        try:
+            results = cls(
+                **{name: value[name] for name in ("command", "versions", "id", "ood", "detectors", "checkpoints")},
+                runs=[Run(**run) for run in value["runs"]],
+                rows=[Row(**row) for row in value["rows"]],
+            )
+            numbers = [number for row in results.rows for number in (row.auroc, row.fpr95, row.aupr_in, row.aupr_out)]
+            texts = [results.id["source"], *(one[key] for one in results.ood for key in ("name", "source"))]
+            texts += [text for row in results.rows for text in (row.group, row.ood, row.detector)]
+            named = {row.ood for row in results.rows} <= {one["name"] for one in results.ood}
+            numbers += [run.accuracy for run in results.runs]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path} is not what this version of sio-data evaluate writes: evaluate again.") from error
+        sound = all(isinstance(number, float) and 0 <= number <= 1 for number in numbers)
+        if value.get("format") != _FORMAT or not sound or not named or not all(isinstance(text, str) for text in texts):
+            raise InputError(f"{path} is not what this version of sio-data evaluate writes: evaluate again.")
+        return results
 
     @property
     def groups(self) -> list[str]:

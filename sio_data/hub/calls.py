@@ -39,6 +39,10 @@ _ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
 T = TypeVar("T")
 
 
+class MissingFileError(InputError):
+    """A repository on the Hub lacks a file."""
+
+
 def call(what: str, function: Callable[[], T]) -> T:
     """Call the Hub; after an answer of 429 or 5xx or a broken connection, pause and call again.
 
@@ -124,7 +128,7 @@ def _translate(what: str, cause: BaseException) -> SioDataError:
     if isinstance(cause, RepositoryNotFoundError):
         return InputError(f"{what}: no such repository on the Hub, or a private one. {_LOG_IN}")
     if isinstance(cause, EntryNotFoundError):
-        return InputError(f"{what}: the file is not on the Hub. {_brief(cause)}")
+        return MissingFileError(f"{what}: no such file on the Hub.")
     if isinstance(cause, HfHubHTTPError):
         return _translate_status(what, cause)
     if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:

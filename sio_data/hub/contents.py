@@ -1,0 +1,190 @@
+"""What of a folder goes to the Hub: of a set, of a checkpoint."""
+
+import re
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from sio_data.commands import shown_place
+from sio_data.detection.results import Results
+from sio_data.errors import CorruptSetError, InputError
+from sio_data.files import is_url, json_text, read_json, sha256_file
+from sio_data.hub.repository import Content
+from sio_data.manifest import MANIFEST, Manifest
+from sio_data.recovery import CARD
+from sio_data.set_card import render_set_card
+from sio_data.sets import PREVIEW
+from sio_data.training import RECORD, check_record
+from sio_data.training.card import Measured, Measurements, render_checkpoint_card
+from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier, runs_hint
+from sio_data.verification import verify
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How something goes out.
+
+    Attributes:
+        repo: `owner/name` on the Hub.
+        tag: What to load it by; None means the newest state.
+        licence: Its licence.
+        links: Repositories that belong to it: of a set the models trained on it, of a checkpoint its data sets.
+    """
+
+    repo: str
+    tag: str | None
+    licence: str
+    links: tuple[str, ...]
+
+
+class Contents(Protocol):
+    """A folder that can be published, checked to be sound and whole.
+
+    Attributes:
+        kind: `dataset` or `model`.
+        marker: The file by which a repository is known to hold something of this kind.
+        owned: Paths in the repository that are ours: those that are no longer part are deleted there.
+        licence: The licence that it inherits; may be unknown.
+        links: Repositories that are known to belong to it.
+    """
+
+    kind: str
+    marker: str
+    owned: re.Pattern[str]
+    licence: str
+    links: tuple[str, ...]
+
+    def files(self, terms: Terms) -> dict[str, Content]:
+        """Give all files to publish by their paths, the card among them."""
+
+
+def open_contents(folder: Path, results: Path | None) -> Contents:
+    """Find out what a folder holds, and check all of it.
+
+    Args:
+        folder: The folder of a set or a checkpoint.
+        results: What `evaluate` wrote, for the card of a checkpoint.
+
+    Raises:
+        InputError: It holds neither, or something is wrong with it.
+        IncompleteError: It is a set that is not finished.
+    """
+    if is_url(folder):
+        raise InputError(f"{folder} is not on this machine's disk: copy it there and publish the copy.")
+    if (folder / CONFIG).is_file() and not (folder / MANIFEST).exists():
+        return CheckpointContents(folder, results)
+    if not (folder / MANIFEST).exists() and not (folder / "data").is_dir():
+        raise InputError(
+            f"{folder} holds neither a set ({MANIFEST}) nor a checkpoint ({CONFIG}, {WEIGHTS}).{runs_hint(folder)}"
+        )
+    if results is not None:
+        raise InputError("results belong to a checkpoint, not to a set.")
+    return SetContents(folder)
+
+
+class SetContents:
+    """A synthetic set."""
+
+    kind = "dataset"
+    marker = MANIFEST
+    owned = re.compile(
+        r"README\.md|sio\.json|preview\.png|data/[a-z]+-\d{6}\.tar|_info\.json|measures\.json|gallery\.html"
+        r"|thumbnails/[\w-]+\.(?:png|jpg|webp)"
+    )
+    links: tuple[str, ...] = ()
+    _extras = ("_info.json", "measures.json", "gallery.html", "thumbnails/*")
+
+    def __init__(self, folder: Path) -> None:
+        faults = verify(folder).faults
+        if faults:
+            raise CorruptSetError(
+                f"{folder} is not sound and is not published: {faults[0].path} {faults[0].what}"
+                f"{f', and {len(faults) - 1} more' if len(faults) > 1 else ''}. Mend it with: sio-data repair {folder}"
+            )
+        self._folder = folder
+        self._manifest = Manifest.read(folder)
+        self.licence = self._manifest.origin.licence
+
+    def files(self, terms: Terms) -> dict[str, Content]:
+        """Give all files to publish; a licence stated now is entered in the manifest that goes out."""
+        origin = replace(self._manifest.origin, licence=terms.licence)
+        manifest = replace(self._manifest, origin=origin)
+        card = render_set_card(manifest, repo=terms.repo, tag=terms.tag, links=terms.links)
+        same = manifest == self._manifest
+        files: dict[str, Content] = {
+            CARD: card.encode(),
+            MANIFEST: self._folder / MANIFEST if same else json_text(manifest.to_json()).encode(),
+        }
+        extras = (path for pattern in self._extras for path in sorted(self._folder.glob(pattern)))
+        found = {path.relative_to(self._folder).as_posix(): path for path in extras if not path.is_symlink()}
+        files |= {path: place for path, place in found.items() if place.is_file() and self.owned.fullmatch(path)}
+        return files | {path: self._folder / path for path in (PREVIEW, *(one.path for one in manifest.shards))}
+
+
+class CheckpointContents:
+    """A checkpoint that `train` made, or `Classifier.save_pretrained`."""
+
+    kind = "model"
+    marker = WEIGHTS
+    owned = re.compile(r"README\.md|config\.json|model\.safetensors|training\.json")
+
+    def __init__(self, folder: Path, results: Path | None) -> None:
+        Classifier.from_pretrained(folder)
+        self._folder = folder
+        self._config = read_json(folder / CONFIG)
+        self._record = check_record(folder) if (folder / RECORD).exists() else {}
+        self._measured = read_measurements(results, folder) if results else None
+        self.licence = self._record.get("synthetic_licence") or ""
+        sources = (self._record.get(name) or "" for name in ("synthetic", "real"))
+        self.links = tuple(re.split("[@#]", name[4:])[0] for name in sources if name.startswith("hub:"))
+
+    def files(self, terms: Terms) -> dict[str, Content]:
+        """Give all files to publish; of paths of this machine only the last part is told."""
+        record = _for_others(self._record)
+        card = render_checkpoint_card(
+            self._config,
+            record,
+            licence=terms.licence,
+            repo=terms.repo,
+            tag=terms.tag,
+            links=terms.links,
+            measured=self._measured,
+        )
+        files: dict[str, Content] = {CARD: card.encode(), CONFIG: self._folder / CONFIG}
+        if record:
+            files[RECORD] = json_text(record).encode()
+        return files | {WEIGHTS: self._folder / WEIGHTS}
+
+
+def _for_others(record: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: shown_place(record[name]) for name in ("real", "synthetic") if record.get(name)}
+    if "command" in record:
+        shown["command"] = shlex.join(map(shown_place, shlex.split(record["command"])))
+    return record | shown
+
+
+def read_measurements(results: Path, checkpoint: Path) -> Measurements:
+    """Find what was measured on a checkpoint, known by the SHA-256 of its weights.
+
+    Args:
+        results: The folder that `evaluate` wrote, or its `results.json`.
+        checkpoint: The checkpoint's folder.
+
+    Raises:
+        InputError: They are no results, or those of other checkpoints.
+    """
+    path = results / "results.json" if results.is_dir() else results
+    measured = Results.read(path)
+    weights = sha256_file(checkpoint / WEIGHTS)
+    run = next((run for run in measured.runs if run.weights == weights), None)
+    if run is None:
+        others = ", ".join(f"{run.checkpoint}/{run.name}" for run in measured.runs)
+        raise InputError(f"{path} tells of other checkpoints ({others}), not of {checkpoint}: evaluate it first.")
+    sources = {one["name"]: one["source"] for one in measured.ood}
+    rows = [
+        Measured(row.group, row.ood, sources[row.ood], row.detector, row.auroc, row.fpr95)
+        for row in measured.rows
+        if (row.checkpoint, row.run) == (run.checkpoint, run.name)
+    ]
+    return Measurements(measured.id["source"], run.accuracy, rows)
