@@ -189,6 +189,8 @@ def _open_dataset(source: SourceName) -> Any:
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    from sio_data.hub.calls import redact
+
     folder = Path(source.path).resolve()
     if not source.hub and not folder.is_dir():
         raise UnknownNameError(
@@ -202,7 +204,8 @@ def _open_dataset(source: SourceName) -> Any:
         return datasets.load_dataset(str(folder), cache_dir=_cache_of(folder))
     except (ValueError, OSError, HfHubHTTPError, HFValidationError, datasets.exceptions.DatasetsError) as error:
         where = f"hub:{source.path}" if source.hub else source.path
-        raise InputError(f"{where} cannot be read as a data set: {str(error) or type(error).__name__}") from error
+        what = redact(str(error)) or type(error).__name__
+        raise InputError(f"{where} cannot be read as a data set: {what}") from (None if source.hub else error)
 
 
 def _cache_of(folder: Path) -> str:

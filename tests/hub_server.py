@@ -7,11 +7,11 @@
         hub.count("put")                                # how many uploads were asked for
 
 Kinds of requests: `create`, `validate`, `info`, `refs`, `tree`, `paths`, `preupload`, `batch` (LFS), `put` and `verify`
-(of one LFS object), `commit`, `tag`, `head` and `get` (of a file; an LFS file answers with the signed address of another
-host, as on the real Hub), `cdn` (that address).
+(of one LFS object), `commit`, `tag`, `head` and `get` (of a file; that of an LFS file is answered with a signed address
+of another host, as on the real Hub), `cdn` (that address).
 
-Faults: `429`, `429-now` (with Retry-After: 0), `500`, `503`, `403`, `cut` (the connection ends in the middle, nothing is
-done), `lost` (it is done, and the answer is cut), `slow` (the answer trickles), `short` (half of the answer, called
+Faults: `429`, `429-now` (with Retry-After: 0), `500`, `503`, `403`, `cut` (the connection ends in the middle, nothing
+is done), `lost` (it is done, and the answer is cut), `slow` (the answer trickles), `short` (half of the answer, called
 whole), `wrong` (a changed byte), `echo` (403, with the request's secrets in the answer).
 """
 
@@ -76,11 +76,11 @@ class Repo:
     def resolve(self, revision: str) -> str:
         oid = self.branches.get(revision) or self.tags.get(revision) or revision
         if oid not in self.commits:
-            raise Refusal(404, "RevisionNotFound", "Invalid rev id")
+            raise RefusalError(404, "RevisionNotFound", "Invalid rev id")
         return oid
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code = status, code
@@ -115,6 +115,7 @@ class Hub:
     def __init__(self) -> None:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.requests: list[Request] = []
+        self.pauses: list[float] = []
         self._faults: dict[str, list[_Fault]] = {}
         self._lock = Lock()
         handler = type("BoundHandler", (_Handler,), {"hub": self})
@@ -217,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send(self._faulty(fault) or self._answer(), fault)
 
-    do_GET = do_HEAD = do_POST = do_PUT = _handle
+    do_GET = do_HEAD = do_POST = do_PUT = _handle  # noqa: N815  the names that the base class looks for
 
     def _hang_up(self) -> None:
         self.close_connection = True
@@ -259,11 +260,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> Answer:
         try:
             if self.kind == "unknown":
-                raise Refusal(404, "EntryNotFound", f"nothing at {self.path}")
+                raise RefusalError(404, "EntryNotFound", f"nothing at {self.path}")
             self._check_rights()
             answer: Callable[[], Answer] = getattr(self, f"_on_{self.kind}")
             return answer()
-        except Refusal as refusal:
+        except RefusalError as refusal:
             answered = as_json({"error": str(refusal)}, refusal.status)
             return answered._replace(headers={**answered.headers, "X-Error-Code": refusal.code})
 
@@ -279,19 +280,19 @@ class _Handler(BaseHTTPRequestHandler):
         """Signed addresses need no token; all else of a private repository does, and every change."""
         if self.kind in ("put", "verify", "cdn"):
             if self.kind != "verify" and parse_qs(urlsplit(self.path).query).get("X-Amz-Signature") != [SIGNATURE]:
-                raise Refusal(403, "", "signature missing")
+                raise RefusalError(403, "", "signature missing")
             return
         known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         if self.headers.get("Authorization") and not known:
-            raise Refusal(401, "", "Invalid credentials in Authorization header")
+            raise RefusalError(401, "", "Invalid credentials in Authorization header")
         if self.kind in _WRITES and not known:
-            raise Refusal(401, "", "Invalid username or password.")
+            raise RefusalError(401, "", "Invalid username or password.")
         if "name" in self.groups:
             repo = self.hub.repos.get((self._type, self.groups["name"]))
             if repo is None or (repo.private and not known):
-                raise Refusal(404 if known else 401, "RepoNotFound", "Repository not found")
+                raise RefusalError(404 if known else 401, "RepoNotFound", "Repository not found")
             if self.kind in _WRITES and not self.groups["name"].startswith(f"{OWNER}/"):
-                raise Refusal(403, "", "You do not have the rights to change this repository.")
+                raise RefusalError(403, "", "You do not have the rights to change this repository.")
 
     def _json(self) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(self.body)
@@ -301,7 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self._json()
         name, kind = f"{asked['organization']}/{asked['name']}", asked.get("type", "model")
         if asked["organization"] != OWNER:
-            raise Refusal(403, "", f"You don't have the rights to create a {kind} under the namespace {name!r}.")
+            raise RefusalError(403, "", f"You don't have the rights to create a {kind} under the namespace {name!r}.")
         url = f"{self.hub.url}/{'datasets/' if kind == 'dataset' else ''}{name}"
         if (kind, name) in self.hub.repos:
             return as_json({"error": f"You already created this {kind} repo", "url": url}, 409)
@@ -313,7 +314,9 @@ class _Handler(BaseHTTPRequestHandler):
         licence = metadata.get("license")
         if licence is None or re.fullmatch(r"[a-z0-9.+-]+", licence):
             return as_json({"errors": [], "warnings": []})
-        return as_json({"errors": [{"message": '"license" must be one of [apache-2.0, mit, ...]'}], "warnings": []}, 400)
+        return as_json(
+            {"errors": [{"message": '"license" must be one of [apache-2.0, mit, ...]'}], "warnings": []}, 400
+        )
 
     def _on_info(self) -> Answer:
         repo = self._repo
@@ -336,7 +339,7 @@ class _Handler(BaseHTTPRequestHandler):
         below = f"{self.groups['path']}/" if "path" in self.groups else ""
         found = {path: blob for path, blob in sorted(self._tree().items()) if path.startswith(below)}
         if below and not found:
-            raise Refusal(404, "EntryNotFound", "no such folder")
+            raise RefusalError(404, "EntryNotFound", "no such folder")
         if parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() == "true":
             return as_json([blob.entry(path) for path, blob in found.items()])
         return as_json([self._entry(below + path[len(below) :].split("/")[0]) for path in found])
@@ -375,13 +378,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _on_put(self) -> Answer:
         if hashlib.sha256(self.body).hexdigest() != self.groups["oid"]:
-            raise Refusal(400, "", "the content is not what was announced")
+            raise RefusalError(400, "", "the content is not what was announced")
         self._repo.objects[self.groups["oid"]] = self.body
         return Answer()
 
     def _on_verify(self) -> Answer:
         if self.groups["oid"] not in self._repo.objects:
-            raise Refusal(404, "EntryNotFound", "no such object")
+            raise RefusalError(404, "EntryNotFound", "no such object")
         return as_json({})
 
     def _on_commit(self) -> Answer:
@@ -389,7 +392,7 @@ class _Handler(BaseHTTPRequestHandler):
         lines = [json.loads(line) for line in self.body.splitlines()]
         header = lines[0]["value"]
         if header.get("parentCommit", repo.branches[branch]) != repo.branches[branch]:
-            raise Refusal(412, "", "A commit has happened since. Please refresh and try again.")
+            raise RefusalError(412, "", "A commit has happened since. Please refresh and try again.")
         tree = dict(repo.commits[repo.branches[branch]])
         for line in lines[1:]:
             value = line["value"]
@@ -398,14 +401,14 @@ class _Handler(BaseHTTPRequestHandler):
             elif line["key"] == "lfsFile":
                 tree[value["path"]] = Blob(repo.objects[value["oid"]], lfs=True)
             elif tree.pop(value["path"], None) is None:
-                raise Refusal(404, "EntryNotFound", "A file with this name doesn't exist")
+                raise RefusalError(404, "EntryNotFound", "A file with this name doesn't exist")
         oid = repo.commit(tree, branch)
         return as_json({"commitUrl": f"{self.hub.url}/{self.groups['name']}/commit/{oid}", "commitOid": oid})
 
     def _on_tag(self) -> Answer:
         tag = self._json()["tag"]
         if tag in self._repo.tags:
-            raise Refusal(409, "", "Tag reference exists already")
+            raise RefusalError(409, "", "Tag reference exists already")
         self._repo.tags[tag] = self._repo.resolve(self.groups["revision"])
         return as_json({})
 
@@ -414,7 +417,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": commit}
         blob = self._repo.commits[commit].get(self.groups["path"])
         if blob is None:
-            raise Refusal(404, "EntryNotFound", "Entry not found")
+            raise RefusalError(404, "EntryNotFound", "Entry not found")
         if not blob.lfs:
             return self._ranged(blob.data, headers | {"ETag": f'"{blob.oid}"'})
         self._repo.objects[blob.sha256] = blob.data

@@ -10,7 +10,19 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from sio_data.cli import evaluate, fetch, fit, generate, generators, publish, quickstart, regenerate, repair, train, verify
+from sio_data.cli import (
+    evaluate,
+    fetch,
+    fit,
+    generate,
+    generators,
+    publish,
+    quickstart,
+    regenerate,
+    repair,
+    train,
+    verify,
+)
 from sio_data.errors import SioDataError
 from sio_data.version import __version__
 

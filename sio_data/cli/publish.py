@@ -22,7 +22,9 @@ def command(
     ] = None,
     link: Annotated[
         list[str] | None,
-        typer.Option(help="A model trained on the set, or a data set of the checkpoint; repeat it.", metavar="OWNER/NAME"),
+        typer.Option(
+            help="A model trained on the set, or a data set of the checkpoint; repeat it.", metavar="OWNER/NAME"
+        ),
     ] = None,
     results: Annotated[
         Path | None, typer.Option(help="Of a checkpoint: what evaluate wrote.", show_default="none", metavar="FOLDER")

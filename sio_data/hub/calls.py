@@ -4,8 +4,10 @@ import errno
 import json
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging import CRITICAL
 from typing import TypeVar
 
 import httpx2
@@ -17,7 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import (
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but not marked as such
     are_progress_bars_disabled,
     disable_progress_bars,
     enable_progress_bars,
@@ -72,12 +74,14 @@ def call(what: str, function: Callable[[], T]) -> T:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the client's own progress bars and log lines, which quote signed addresses, off the terminal."""
+    """Keep the client's own progress bars, warnings and log lines, which quote signed addresses, off the terminal."""
     verbosity, bars = logging.get_verbosity(), not are_progress_bars_disabled()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(CRITICAL)
     disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:

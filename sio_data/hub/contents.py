@@ -10,9 +10,8 @@ from sio_data.commands import shown_place
 from sio_data.detection.results import Results
 from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import is_url, json_text, read_json, sha256_file
-from sio_data.hub.repository import Content
+from sio_data.hub.repository import Piece
 from sio_data.manifest import MANIFEST, Manifest
-from sio_data.recovery import CARD
 from sio_data.set_card import render_set_card
 from sio_data.sets import PREVIEW
 from sio_data.training import RECORD, check_record
@@ -55,8 +54,11 @@ class Contents(Protocol):
     licence: str
     links: tuple[str, ...]
 
-    def files(self, terms: Terms) -> dict[str, Content]:
-        """Give all files to publish by their paths, the card among them."""
+    def card(self, terms: Terms) -> str:
+        """Write the card for the repository."""
+
+    def files(self, terms: Terms) -> dict[str, Piece]:
+        """Give the other files to publish by their paths."""
 
 
 def open_contents(folder: Path, results: Path | None) -> Contents:
@@ -106,20 +108,26 @@ class SetContents:
         self._manifest = Manifest.read(folder)
         self.licence = self._manifest.origin.licence
 
-    def files(self, terms: Terms) -> dict[str, Content]:
-        """Give all files to publish; a licence stated now is entered in the manifest that goes out."""
-        origin = replace(self._manifest.origin, licence=terms.licence)
-        manifest = replace(self._manifest, origin=origin)
-        card = render_set_card(manifest, repo=terms.repo, tag=terms.tag, links=terms.links)
+    def card(self, terms: Terms) -> str:
+        """Write the card for the repository."""
+        return render_set_card(self._licensed(terms), repo=terms.repo, tag=terms.tag, links=terms.links)
+
+    def files(self, terms: Terms) -> dict[str, Piece]:
+        """Give the other files to publish by their paths."""
+        manifest = self._licensed(terms)
         same = manifest == self._manifest
-        files: dict[str, Content] = {
-            CARD: card.encode(),
-            MANIFEST: self._folder / MANIFEST if same else json_text(manifest.to_json()).encode(),
+        files: dict[str, Piece] = {
+            MANIFEST: Piece(self._folder / MANIFEST if same else json_text(manifest.to_json()).encode())
         }
         extras = (path for pattern in self._extras for path in sorted(self._folder.glob(pattern)))
         found = {path.relative_to(self._folder).as_posix(): path for path in extras if not path.is_symlink()}
-        files |= {path: place for path, place in found.items() if place.is_file() and self.owned.fullmatch(path)}
-        return files | {path: self._folder / path for path in (PREVIEW, *(one.path for one in manifest.shards))}
+        files |= {path: Piece(place) for path, place in found.items() if place.is_file() and self.owned.fullmatch(path)}
+        files |= {record.path: Piece(self._folder / record.path, record.sha256) for record in manifest.shards}
+        return files | {PREVIEW: Piece(self._folder / PREVIEW)}
+
+    def _licensed(self, terms: Terms) -> Manifest:
+        """Give the manifest that goes out: a licence that is stated only now stands in it."""
+        return replace(self._manifest, origin=replace(self._manifest.origin, licence=terms.licence))
 
 
 class CheckpointContents:
@@ -139,25 +147,28 @@ class CheckpointContents:
         sources = (self._record.get(name) or "" for name in ("synthetic", "real"))
         self.links = tuple(re.split("[@#]", name[4:])[0] for name in sources if name.startswith("hub:"))
 
-    def files(self, terms: Terms) -> dict[str, Content]:
-        """Give all files to publish; of paths of this machine only the last part is told."""
-        record = _for_others(self._record)
-        card = render_checkpoint_card(
+    def card(self, terms: Terms) -> str:
+        """Write the card for the repository."""
+        return render_checkpoint_card(
             self._config,
-            record,
+            self._record,
             licence=terms.licence,
             repo=terms.repo,
             tag=terms.tag,
             links=terms.links,
             measured=self._measured,
         )
-        files: dict[str, Content] = {CARD: card.encode(), CONFIG: self._folder / CONFIG}
-        if record:
-            files[RECORD] = json_text(record).encode()
-        return files | {WEIGHTS: self._folder / WEIGHTS}
+
+    def files(self, terms: Terms) -> dict[str, Piece]:
+        """Give the other files to publish by their paths."""
+        files: dict[str, Piece] = {name: Piece(self._folder / name) for name in (CONFIG, WEIGHTS)}
+        if self._record:
+            files[RECORD] = Piece(json_text(_for_others(self._record)).encode())
+        return files
 
 
 def _for_others(record: dict[str, Any]) -> dict[str, Any]:
+    """Of paths of this machine, tell only the last part."""
     shown = {name: shown_place(record[name]) for name in ("real", "synthetic") if record.get(name)}
     if "command" in record:
         shown["command"] = shlex.join(map(shown_place, shlex.split(record["command"])))

@@ -14,7 +14,7 @@ from sio_data.files import as_folder, check_output_folder, flush_tree, is_url, r
 from sio_data.hub.calls import call, quiet
 from sio_data.hub.downloads import download, download_all, forget
 from sio_data.hub.names import HubName, check_revision
-from sio_data.hub.repository import Repository, is_same
+from sio_data.hub.repository import Piece, Repository
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.recovery import CARD
 from sio_data.sets import PREVIEW
@@ -76,6 +76,8 @@ def fetch(repo: str, out: str | Path, *, revision: str | None = None) -> Fetched
             raise InputError(f"{repo} names a revision already, and --revision {revision} another one.")
         name = HubName(name.repository, check_revision(revision))
     folder = as_folder(out)
+    if not folder.name.strip("."):
+        raise InputError(f"{folder} is no new folder; name one.")
     if is_url(folder):
         raise InputError(f"{folder} is not on this machine's disk: fetch to a local folder and copy that.")
     with quiet():
@@ -90,7 +92,10 @@ def fetch(repo: str, out: str | Path, *, revision: str | None = None) -> Fetched
             raise FolderInUseError(f"another run fetches to {folder} just now; wait for it.")
         with mine:
             paths = _fetch_files(found, staging)
-            _check(found, staging)
+            try:
+                _check(found.kind, staging)
+            except SioDataError as error:
+                raise _give_up(found, staging, str(error).replace(str(staging), str(found.name))) from error
             flush_tree(staging)
             if folder.is_dir():
                 folder.rmdir()
@@ -127,10 +132,10 @@ def _keep(folder: Path, found: _Found) -> Fetched:
         pinned = HubName(found.name.repository, found.commit)
         same = Manifest.read(folder).digest == Manifest.read(download(pinned, "dataset", MANIFEST).parent).digest
     else:
-        same = all(is_same(folder / one, found.remote[one]) for one in (CONFIG, WEIGHTS) if (folder / one).is_file())
+        same = all(_is_there(folder / one, found.remote.get(one)) for one in (CONFIG, WEIGHTS))
     if not same:
         raise SettingsMismatchError(f"{folder} holds another one than {found.name}; name a new or empty folder.")
-    _check(found, folder)
+    _check(found.kind, folder)
     return Fetched(folder, found.kind, found.commit, len(_wanted(found, folder)), made=False)
 
 
@@ -149,7 +154,7 @@ def _fetch_files(found: _Found, staging: Path) -> list[str]:
         try:
             shards = Manifest.read(staging).shards
         except CorruptSetError as error:
-            raise InputError(f"{found.name}: its {MANIFEST} is not sound. Its owner must publish it again.") from error
+            raise _give_up(found, staging, f"its {MANIFEST} is not sound") from error
         for record in shards:
             if record.path not in found.remote or found.remote[record.path].size != record.bytes:
                 raise InputError(f"{found.name} lacks {record.path} as {MANIFEST} lists it; take another revision.")
@@ -160,6 +165,12 @@ def _fetch_files(found: _Found, staging: Path) -> list[str]:
             path.unlink()
     remove_tree(staging / ".cache")
     return paths
+
+
+def _give_up(found: _Found, staging: Path, what: str) -> InputError:
+    """Delete what came as it was published and is damaged all the same: no other try makes it better."""
+    remove_tree(staging)
+    return InputError(f"{found.name} was published damaged: {what.rstrip('.')}. Take another revision.")
 
 
 def _fetch_missing(found: _Found, pinned: HubName, paths: list[str], staging: Path) -> None:
@@ -178,17 +189,15 @@ def _fetch_missing(found: _Found, pinned: HubName, paths: list[str], staging: Pa
         raise SioDataError(f"{found.name}: {', '.join(damaged[:3])} did not arrive whole. Run the same command again.")
 
 
-def _is_there(path: Path, remote: RepoFile) -> bool:
-    return path.is_file() and is_same(path, remote)
+def _is_there(path: Path, remote: RepoFile | None) -> bool:
+    return remote is not None and path.is_file() and Piece(path).is_same(remote)
 
 
-def _check(found: _Found, folder: Path) -> None:
+def _check(kind: str, folder: Path) -> None:
     """Verify a set in full; load a checkpoint strictly."""
-    if found.kind == "model":
+    if kind == "model":
         Classifier.from_pretrained(folder)
         return
     faults = verify(folder).faults
     if faults:
-        raise CorruptSetError(
-            f"{folder} is not a sound set: {faults[0].path} {faults[0].what}. Take another revision of {found.name}."
-        )
+        raise CorruptSetError(f"{folder}: {faults[0].path} {faults[0].what}")

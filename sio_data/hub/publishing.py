@@ -13,7 +13,7 @@ from sio_data.files import as_folder
 from sio_data.hub.calls import call, quiet
 from sio_data.hub.contents import Contents, Terms, open_contents
 from sio_data.hub.names import check_repository, check_revision
-from sio_data.hub.repository import Content, Repository, differing, size
+from sio_data.hub.repository import Piece, Repository
 from sio_data.licences import check_licence, is_stated
 from sio_data.progress import progress
 from sio_data.recovery import CARD
@@ -96,9 +96,8 @@ def publish(
         check_revision(tag)
     contents = open_contents(as_folder(folder), Path(results) if results is not None else None)
     terms = Terms(repo, tag, _choose_licence(contents, licence), tuple(dict.fromkeys(contents.links + links)))
-    files = contents.files(terms)
     with quiet():
-        return _Publisher(contents, terms, files).run(private, dry_run)
+        return _Publisher(contents, terms).run(private, dry_run)
 
 
 def _choose_licence(contents: Contents, licence: str | None) -> str:
@@ -113,10 +112,11 @@ def _choose_licence(contents: Contents, licence: str | None) -> str:
 
 
 class _Publisher:
-    def __init__(self, contents: Contents, terms: Terms, files: Mapping[str, Content]) -> None:
+    def __init__(self, contents: Contents, terms: Terms) -> None:
         self._contents = contents
         self._terms = terms
-        self._files = files
+        self._card = contents.card(terms).encode()
+        self._files = {CARD: Piece(self._card), **contents.files(terms)}
         self._what = f"publishing {terms.repo}"
         self._repository = Repository(terms.repo, contents.kind)
 
@@ -143,7 +143,7 @@ class _Publisher:
             self._terms.tag,
             head.private if head else private,
             self._terms.licence,
-            {path: size(content) for path, content in sorted(self._files.items())},
+            {path: piece.size for path, piece in sorted(self._files.items())},
             plan.missing,
             plan.stale,
         )
@@ -163,16 +163,14 @@ class _Publisher:
         strange = [path for path in remote if path not in ours and path != ".gitattributes"]
         if strange and self._contents.marker not in remote:
             raise FolderInUseError(f"{self._terms.repo} holds something else ({strange[0]}); name another one.")
-        stale = tuple(path for path in ours if path not in self._files)
-        return _Plan(commit, tuple(differing(self._files, remote)), stale)
+        missing = [path for path, piece in self._files.items() if path not in remote or not piece.is_same(remote[path])]
+        return _Plan(commit, tuple(missing), tuple(path for path in ours if path not in self._files))
 
     def _send(self, private: bool, plan: _Plan) -> str:
         """Bring the repository up to date, check what it holds, and tag that."""
         commit = plan.base
         if commit is None or plan.missing or plan.stale:
-            card = self._files[CARD]
-            assert isinstance(card, bytes)
-            call(self._what, partial(self._repository.check_card, card))
+            call(self._what, partial(self._repository.check_card, self._card))
             call(self._what, partial(self._repository.create, private))
             additions = self._upload(plan.missing)
             commit = call(self._what, partial(self._commit, additions))
@@ -187,7 +185,7 @@ class _Publisher:
         return commit
 
     def _upload(self, paths: Sequence[str]) -> dict[str, CommitOperationAdd]:
-        additions = {path: CommitOperationAdd(path, self._files[path]) for path in paths}
+        additions = {path: CommitOperationAdd(path, self._files[path].content) for path in paths}
         waiting = iter(additions.values())
         with progress(f"sending to {self._terms.repo}", len(additions)) as advance:
             while batch := list(islice(waiting, _FILES_AT_ONCE)):
@@ -203,6 +201,6 @@ class _Publisher:
             raise SioDataError(f"{self._terms.repo} vanished meanwhile. Run the same command again.")
         if not plan.missing and not plan.stale:
             return plan.base
-        chosen = [additions.get(path) or CommitOperationAdd(path, self._files[path]) for path in plan.missing]
+        chosen = [additions.get(path) or CommitOperationAdd(path, self._files[path].content) for path in plan.missing]
         message = f"Publish {self._terms.tag or 'a new state'} with sio-data"
         return self._repository.commit(chosen, plan.stale, plan.base, message)

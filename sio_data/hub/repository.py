@@ -1,8 +1,9 @@
 """One repository on the Hub: what it holds, and the few calls that change it. None of them is tried again here."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
@@ -12,8 +13,40 @@ from huggingface_hub.hf_api import RepoFile
 from sio_data.errors import SioDataError
 from sio_data.files import sha256_file
 
-Content = Path | bytes
-RepoType = str  # `dataset` or `model`
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """The content of a file, on disk or in memory.
+
+    Attributes:
+        content: Where it is, or what it is.
+        verified: SHA-256 of it if that was checked just now, so that it is not read again for that.
+    """
+
+    content: Path | bytes
+    verified: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
+
+    def is_same(self, remote: RepoFile) -> bool:
+        """Tell whether it has the size and the hash that the Hub gives for its own file."""
+        if self.size != remote.size:
+            return False
+        return self._sha256 == remote.lfs.sha256 if remote.lfs else self._git_hash == remote.blob_id
+
+    @cached_property
+    def _sha256(self) -> str:
+        if self.verified:
+            return self.verified
+        return sha256_file(self.content) if isinstance(self.content, Path) else hashlib.sha256(self.content).hexdigest()
+
+    @cached_property
+    def _git_hash(self) -> str:
+        data = self.content.read_bytes() if isinstance(self.content, Path) else self.content
+        return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -37,7 +70,7 @@ class Repository:
         kind: `dataset` or `model`.
     """
 
-    def __init__(self, name: str, kind: RepoType) -> None:
+    def __init__(self, name: str, kind: str) -> None:
         self.name = name
         self.kind = kind
         self._api = HfApi(library_name="sio-data")
@@ -81,9 +114,9 @@ class Repository:
         self, additions: Sequence[CommitOperationAdd], deletions: Iterable[str], parent: str, message: str
     ) -> str:
         """Change all these files in one commit, on top of that parent and no other; give the new commit."""
-        operations = [*additions, *(CommitOperationDelete(path) for path in deletions)]
+        deleted = [CommitOperationDelete(path) for path in deletions]
         done = self._api.create_commit(
-            self.name, operations, commit_message=message, repo_type=self.kind, parent_commit=parent
+            self.name, [*additions, *deleted], commit_message=message, repo_type=self.kind, parent_commit=parent
         )
         return done.oid
 
@@ -96,27 +129,3 @@ class Repository:
         self._api.create_tag(self.name, tag=tag, revision=commit, repo_type=self.kind, exist_ok=True)
         if self.tagged(tag) != commit:
             raise SioDataError(f"{self.name}: somebody else set the tag {tag} meanwhile. Name another with --tag.")
-
-
-def size(content: Content) -> int:
-    """Give the size of a file in bytes."""
-    return content.stat().st_size if isinstance(content, Path) else len(content)
-
-
-def is_same(content: Content, remote: RepoFile) -> bool:
-    """Tell whether a file has the size and the hash that the Hub gives for its own one."""
-    if size(content) != remote.size:
-        return False
-    if remote.lfs is not None:
-        return _sha256(content) == remote.lfs.sha256
-    data = content.read_bytes() if isinstance(content, Path) else content
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == remote.blob_id
-
-
-def _sha256(content: Content) -> str:
-    return sha256_file(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
-
-
-def differing(files: Mapping[str, Content], remote: Mapping[str, RepoFile]) -> list[str]:
-    """List the paths of files that the Hub lacks or holds otherwise."""
-    return [path for path, content in files.items() if path not in remote or not is_same(content, remote[path])]
