@@ -46,6 +46,7 @@ class Compilation:
         image_size: Height and width in pixels.
         image_format: `png`, `webp` (both lossless) or `jpg`.
         shard_size: Samples in a shard; the last one may hold fewer.
+        parent: What the set that it was chosen from holds; None if it was imported.
 
     Raises:
         InputError: A field is out of its range.
@@ -60,6 +61,7 @@ class Compilation:
     image_size: int
     image_format: str = "png"
     shard_size: int = 1000
+    parent: "SetRecipe | None" = None
 
     def __post_init__(self) -> None:
         for name in ("sources", "class_names", "counts"):
@@ -67,6 +69,8 @@ class Compilation:
         object.__setattr__(self, "rule", MappingProxyType(dict(self.rule)))
         if self.kind not in _KINDS:
             raise InputError(f"kind {self.kind!r} is none of {', '.join(_KINDS)}.")
+        if (self.kind == "filter") != (self.parent is not None):
+            raise InputError("a set has a parent if it was chosen from one, and only then.")
         if not self.sources or not all(_SHA256.fullmatch(source.sha256) for source in self.sources):
             raise InputError("a compiled set needs sources, each with its SHA-256.")
         if not _SHA256.fullmatch(self.order):
@@ -109,6 +113,7 @@ class Compilation:
             "rule": dict(self.rule),
             "class_names": list(self.class_names),
             "counts": list(self.counts),
+            "parent": self.parent and self.parent.to_json(),
         }
 
     @classmethod
@@ -138,7 +143,9 @@ class Compilation:
         )
         if not sound:
             raise InputError("a field of what the set was compiled from has the wrong type.")
-        return cls(**{**value, "sources": tuple(SourceFile(**source) for source in value["sources"])})
+        sources = tuple(SourceFile(**source) for source in value["sources"])
+        parent = None if value["parent"] is None else read_set_recipe(value["parent"])
+        return cls(**{**value, "sources": sources, "parent": parent})
 
 
 SetRecipe: TypeAlias = Recipe | Compilation

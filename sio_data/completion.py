@@ -14,7 +14,7 @@ from sio_data.layout import Layout
 from sio_data.manifest import Manifest, ShardRecord
 from sio_data.records import RECORDS, Records
 from sio_data.recovery import CARD
-from sio_data.set_card import card_fits, render_incomplete_card, render_set_card
+from sio_data.set_card import card_fits, read_notes, render_incomplete_card, render_set_card
 from sio_data.sets import PREVIEW, SyntheticSet
 
 _RUNNING = "running.lock"
@@ -41,7 +41,7 @@ def reopen(folder: Path, manifest: Manifest, finished: Sequence[ShardRecord]) ->
     if manifest.complete:
         Records(folder).enter(finished)
     if manifest.complete or not (folder / CARD).is_file():
-        write_text(folder / CARD, render_incomplete_card(manifest))
+        write_text(folder / CARD, render_incomplete_card(manifest, read_notes(folder)))
     if manifest.complete:
         replace(manifest, complete=False, shards=()).write(folder)
 
@@ -109,8 +109,13 @@ def write_complete(folder: Path, manifest: Manifest, records: Sequence[ShardReco
     versions = {name: version(name) for name in ("sio-data", "torch", "pillow")}
     manifest = replace(manifest, complete=True, shards=tuple(records), versions=versions)
     SyntheticSet(folder, manifest).write_preview()
-    write_text(folder / CARD, render_set_card(manifest))
+    write_card(folder, manifest)
     manifest.write(folder)
+
+
+def write_card(folder: Path, manifest: Manifest) -> None:
+    """Write the card of a complete set anew; the owner's notes below it stay."""
+    write_text(folder / CARD, render_set_card(manifest, notes=read_notes(folder)))
 
 
 def tidy(folder: Path) -> None:

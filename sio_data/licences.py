@@ -6,13 +6,13 @@ from importlib.resources import files
 
 from sio_data.errors import InputError
 
-_UNSTATED = ("", "unknown")
+_UNKNOWN = ("", "unknown", "none")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,95}")
 
 
-def is_stated(licence: str) -> bool:
-    """Tell whether a text names a licence."""
-    return licence.strip().lower() not in _UNSTATED
+def is_known_licence(licence: str) -> bool:
+    """Tell whether anybody stated the terms of something."""
+    return licence.strip().lower() not in _UNKNOWN
 
 
 def check_licence(licence: str) -> str:
@@ -22,14 +22,14 @@ def check_licence(licence: str) -> str:
         InputError: It is none: empty, `unknown`, or not made of lower-case letters, digits, `.`, `+` and `-`.
     """
     name = licence.strip().lower()
-    if not is_stated(name) or not _NAME.fullmatch(name):
+    if not is_known_licence(name) or not _NAME.fullmatch(name):
         raise InputError(f"licence {licence!r} is no name like cc-by-4.0, apache-2.0, mit or my-own-terms.")
     return name
 
 
 def licence_metadata(licence: str) -> dict[str, str]:
     """Give what a card's metadata says of a licence: names that the Hub does not know stand as `license_name`."""
-    if licence in _known() or not is_stated(licence):
+    if licence in _known() or not is_known_licence(licence):
         return {"license": licence or "unknown"}
     return {"license": "other", "license_name": licence}
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from sio_data.completion import close, reopen, tidy
 from sio_data.engines.drawing import drawing_job
-from sio_data.errors import CorruptSetError
+from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import as_folder, sha256_file
 from sio_data.layout import Layout
 from sio_data.manifest import Manifest, ShardRecord
 from sio_data.plan import Plan
 from sio_data.progress import progress
+from sio_data.recipe import Recipe
 from sio_data.records import Records
-from sio_data.regeneration import generated_recipe, reopen_generator
+from sio_data.regeneration import reopen_generator
 from sio_data.sets import unknown_shards
 from sio_data.verification import Fault, examine, shard_fault
 
@@ -64,7 +65,7 @@ def repair(
     missing = [index for index, path in enumerate(layout.paths()) if path not in sound]
     if faults or missing or not manifest.complete:
         if missing:
-            recipe = generated_recipe(manifest)
+            recipe = _own_recipe(manifest)
             generator = reopen_generator(manifest, weights, sampling, device)
         for path in doubles:
             path.unlink()
@@ -77,6 +78,15 @@ def repair(
     tidy(folder)
     remade, removed = tuple(layout.path(index) for index in missing), tuple(f"data/{path.name}" for path in doubles)
     return Repaired(folder, tuple(faults), remade, removed)
+
+
+def _own_recipe(manifest: Manifest) -> Recipe:
+    if isinstance(manifest.recipe, Recipe):
+        return manifest.recipe
+    raise InputError(
+        "shards of a set that was imported or filtered are not drawn by a generator. Delete what is damaged in data/ "
+        f"and run this again with the same --out: {manifest.origin.command}"
+    )
 
 
 def _sound_records(folder: Path, manifest: Manifest, faults: Sequence[Fault]) -> dict[str, ShardRecord]:

@@ -33,8 +33,8 @@ def command(
         write_bytes(out, encode(made.image[None], "png")[0])
     largest = int(made.difference.max())
     same = "identical to the stored image" if largest == 0 else f"a value differs by up to {largest} of 255"
-    sample, seed = made.sample, made.sample.metadata["seed"]
-    typer.echo(f"sample {sample.key}, label {sample.label} ({made.class_name}), seed {seed}: {same}.")
+    sample = made.sample
+    typer.echo(f"sample {sample.key}, label {sample.label} ({made.class_name}), seed {made.seed}: {same}.")
 
 
 command.__name__ = "regenerate"

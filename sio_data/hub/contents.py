@@ -12,7 +12,7 @@ from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import is_url, json_text, read_json, sha256_file
 from sio_data.hub.repository import Piece
 from sio_data.manifest import MANIFEST, Manifest
-from sio_data.set_card import render_set_card
+from sio_data.set_card import read_notes, render_set_card
 from sio_data.sets import PREVIEW
 from sio_data.training import RECORD, check_record
 from sio_data.training.card import Measured, Measurements, render_checkpoint_card
@@ -25,13 +25,13 @@ class Terms:
     """How something goes out.
 
     Attributes:
-        repo: `owner/name` on the Hub.
+        repository: `owner/name` on the Hub.
         tag: What to load it by; None means the newest state.
         licence: Its licence.
         links: Repositories that belong to it: of a set the models trained on it, of a checkpoint its data sets.
     """
 
-    repo: str
+    repository: str
     tag: str | None
     licence: str
     links: tuple[str, ...]
@@ -110,7 +110,13 @@ class SetContents:
 
     def card(self, terms: Terms) -> str:
         """Write the card for the repository."""
-        return render_set_card(self._licensed(terms), repo=terms.repo, tag=terms.tag, links=terms.links)
+        return render_set_card(
+            self._licensed(terms),
+            notes=read_notes(self._folder),
+            repository=terms.repository,
+            tag=terms.tag,
+            models=terms.links,
+        )
 
     def files(self, terms: Terms) -> dict[str, Piece]:
         """Give the other files to publish by their paths."""
@@ -153,9 +159,10 @@ class CheckpointContents:
             self._config,
             self._record,
             licence=terms.licence,
-            repo=terms.repo,
+            notes=read_notes(self._folder),
+            repository=terms.repository,
             tag=terms.tag,
-            links=terms.links,
+            data_sets=terms.links,
             measured=self._measured,
         )
 

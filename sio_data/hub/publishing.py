@@ -14,7 +14,7 @@ from sio_data.hub.calls import call, quiet
 from sio_data.hub.contents import Contents, Terms, open_contents
 from sio_data.hub.names import check_repository, check_revision
 from sio_data.hub.repository import Piece, Repository
-from sio_data.licences import check_licence, is_stated
+from sio_data.licences import check_licence, is_known_licence
 from sio_data.progress import progress
 from sio_data.recovery import CARD
 
@@ -103,7 +103,7 @@ def publish(
 def _choose_licence(contents: Contents, licence: str | None) -> str:
     if licence is not None:
         return check_licence(licence)
-    if not is_stated(contents.licence):
+    if not is_known_licence(contents.licence):
         raise InputError(
             "nothing goes out without a licence, and none is known of the weights that this was made with. "
             "State one: --licence cc-by-4.0"
@@ -117,20 +117,21 @@ class _Publisher:
         self._terms = terms
         self._card = contents.card(terms).encode()
         self._files = {CARD: Piece(self._card), **contents.files(terms)}
-        self._what = f"publishing {terms.repo}"
-        self._repository = Repository(terms.repo, contents.kind)
+        self._name = terms.repository
+        self._what = f"publishing {self._name}"
+        self._repository = Repository(terms.repository, contents.kind)
 
     def run(self, private: bool, dry_run: bool) -> Published:
         head = call(self._what, self._repository.head)
         if head is None:
             self._refuse_other_kind()
         elif private and not head.private:
-            raise InputError(f"{self._terms.repo} is there and public. Change that on the Hub, or name another one.")
+            raise InputError(f"{self._name} is there and public. Change that on the Hub, or name another one.")
         tagged = call(self._what, self._find_tag) if head else None
         plan = call(self._what, partial(self._plan, tagged or (head.commit if head else None)))
         if tagged and (plan.missing or plan.stale):
             raise SettingsMismatchError(
-                f"{self._terms.repo} has a tag {self._terms.tag} already, and it names something else "
+                f"{self._name} has a tag {self._terms.tag} already, and it names something else "
                 f"({', '.join((*plan.missing, *plan.stale)[:3])} differ). Name another tag: a tag never moves."
             )
         commit = tagged
@@ -151,8 +152,8 @@ class _Publisher:
     def _refuse_other_kind(self) -> None:
         """Keep names clear: `fetch owner/name` must find one thing."""
         kind = "model" if self._contents.kind == "dataset" else "dataset"
-        if call(self._what, Repository(self._terms.repo, kind).head) is not None:
-            raise FolderInUseError(f"{self._terms.repo} is a {kind} on the Hub already; name another one.")
+        if call(self._what, Repository(self._name, kind).head) is not None:
+            raise FolderInUseError(f"{self._name} is a {kind} on the Hub already; name another one.")
 
     def _find_tag(self) -> str | None:
         return self._repository.tagged(self._terms.tag) if self._terms.tag else None
@@ -162,7 +163,7 @@ class _Publisher:
         ours = [path for path in remote if self._contents.owned.fullmatch(path)]
         strange = [path for path in remote if path not in ours and path != ".gitattributes"]
         if strange and self._contents.marker not in remote:
-            raise FolderInUseError(f"{self._terms.repo} holds something else ({strange[0]}); name another one.")
+            raise FolderInUseError(f"{self._name} holds something else ({strange[0]}); name another one.")
         missing = [path for path, piece in self._files.items() if path not in remote or not piece.is_same(remote[path])]
         return _Plan(commit, tuple(missing), tuple(path for path in ours if path not in self._files))
 
@@ -177,7 +178,7 @@ class _Publisher:
         left = call(self._what, partial(self._plan, commit))
         if left.missing or left.stale:
             raise SioDataError(
-                f"{self._terms.repo} holds {', '.join((*left.missing, *left.stale)[:3])} otherwise than it was sent; "
+                f"{self._name} holds {', '.join((*left.missing, *left.stale)[:3])} otherwise than it was sent; "
                 "it is not tagged. Did a file change meanwhile? Run the same command again."
             )
         if self._terms.tag:
@@ -187,7 +188,7 @@ class _Publisher:
     def _upload(self, paths: Sequence[str]) -> dict[str, CommitOperationAdd]:
         additions = {path: CommitOperationAdd(path, self._files[path].content) for path in paths}
         waiting = iter(additions.values())
-        with progress(f"sending to {self._terms.repo}", len(additions)) as advance:
+        with progress(f"sending to {self._name}", len(additions)) as advance:
             while batch := list(islice(waiting, _FILES_AT_ONCE)):
                 call(self._what, partial(self._repository.upload, batch))
                 advance(len(batch), "files")
@@ -198,7 +199,7 @@ class _Publisher:
         head = self._repository.head()
         plan = self._plan(head.commit if head else None)
         if head is None or plan.base is None:
-            raise SioDataError(f"{self._terms.repo} vanished meanwhile. Run the same command again.")
+            raise SioDataError(f"{self._name} vanished meanwhile. Run the same command again.")
         if not plan.missing and not plan.stale:
             return plan.base
         chosen = [additions.get(path) or CommitOperationAdd(path, self._files[path].content) for path in plan.missing]

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sio_data.commands import shown_place
-from sio_data.licences import licence_metadata
-from sio_data.rendering import render_card
+from sio_data.licences import is_known_licence, licence_metadata
+from sio_data.rendering import Verbatim, render_card
+from sio_data.set_card import NOTES_MARK
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ def render_checkpoint_card(
     record: Mapping[str, Any],
     *,
     licence: str | None = None,
-    repo: str | None = None,
+    notes: str = "",
+    repository: str | None = None,
     tag: str | None = None,
-    links: Sequence[str] = (),
+    data_sets: Sequence[str] = (),
     measured: Measurements | None = None,
 ) -> str:
     """Write the card of a checkpoint.
@@ -61,30 +63,39 @@ def render_checkpoint_card(
         config: Its `config.json`.
         record: Its `training.json`; empty if it was not made by `train`.
         licence: Its licence; None means that of the synthetic set it was trained on.
-        repo: The repository on the Hub to load it from; None for a local folder.
-        tag: The tag to load it by.
-        links: The data sets on the Hub that it was made with.
+        notes: What its owner wrote below the card's last line.
+        repository: Where it is published, `owner/name`.
+        tag: Under which readers are to load it.
+        data_sets: Repositories of the data sets that it was made with.
         measured: What `evaluate` measured on it.
     """
     settings = record.get("settings", {})
+    licence = licence or record.get("synthetic_licence") or "unknown"
     real, synthetic = (shown_place(record[name]) if record.get(name) else None for name in ("real", "synthetic"))
     return render_card(
         "checkpoint",
-        _metadata(record, licence or record.get("synthetic_licence") or "unknown", repo, links, measured),
+        _metadata(record, licence, repository, data_sets, measured),
         config=config,
         record=record,
         real=real,
         synthetic=synthetic,
         settings={name: value for name, value in settings.items() if not name.endswith("_data")},
-        place=f"hub:{repo}{f'@{tag}' if tag else ''}" if repo else "path/to/this/folder",
+        licence=licence,
+        licence_known=is_known_licence(licence),
+        place=f"hub:{repository}{f'@{tag}' if tag else ''}" if repository else "path/to/this/folder",
         tag=tag,
-        links=links,
+        data_sets=data_sets,
         measured=measured,
+        notes=Verbatim(f"{NOTES_MARK}\n{notes}"),
     )
 
 
 def _metadata(
-    record: Mapping[str, Any], licence: str, repo: str | None, links: Sequence[str], measured: Measurements | None
+    record: Mapping[str, Any],
+    licence: str,
+    repository: str | None,
+    data_sets: Sequence[str],
+    measured: Measurements | None,
 ) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         **licence_metadata(licence),
@@ -92,10 +103,10 @@ def _metadata(
         "pipeline_tag": "image-classification",
         "tags": ["out-of-distribution-detection", *(["sio"] if record.get("synthetic") else [])],
     }
-    if links:
-        metadata["datasets"] = list(links)
-    if repo and measured:
-        metadata["model-index"] = _model_index(repo.partition("/")[2], measured)
+    if data_sets:
+        metadata["datasets"] = list(data_sets)
+    if repository and measured:
+        metadata["model-index"] = _model_index(repository.partition("/")[2], measured)
     return metadata
 
 
