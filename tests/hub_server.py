@@ -5,6 +5,7 @@
         hub.fail("commit", "503", times=1)              # the next commit is refused
         hub.files("me/set", "dataset", "v1")            # what a tag holds: {path: bytes}
         hub.count("put")                                # how many uploads were asked for
+        hub.repos["dataset", "me/set"].uploads          # SHA-256 of each LFS object that arrived
 
 Kinds of requests: `create`, `validate`, `info`, `refs`, `tree`, `paths`, `preupload`, `batch` (LFS), `put` and `verify`
 (of one LFS object), `commit`, `tag`, `head` and `get` (of a file; that of an LFS file is answered with a signed address
@@ -65,6 +66,7 @@ class Repo:
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
+    uploads: list[str] = field(default_factory=list)
 
     def commit(self, tree: Tree, branch: str = "main") -> str:
         listing = [[path, blob.oid] for path, blob in sorted(tree.items())]
@@ -380,6 +382,7 @@ class _Handler(BaseHTTPRequestHandler):
         if hashlib.sha256(self.body).hexdigest() != self.groups["oid"]:
             raise RefusalError(400, "", "the content is not what was announced")
         self._repo.objects[self.groups["oid"]] = self.body
+        self._repo.uploads.append(self.groups["oid"])
         return Answer()
 
     def _on_verify(self) -> Answer:

@@ -27,7 +27,7 @@ def command(
         ),
     ] = None,
     results: Annotated[
-        Path | None, typer.Option(help="Of a checkpoint: what evaluate wrote.", show_default="none", metavar="FOLDER")
+        str | None, typer.Option(help="Of a checkpoint: what evaluate wrote.", show_default="none", metavar="FOLDER")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be sent.")] = False,
 ) -> None:

@@ -49,6 +49,18 @@ def check_repository(name: str) -> str:
     return name
 
 
+def check_tag(name: str) -> str:
+    """Give the name of a tag that can be set.
+
+    Raises:
+        InputError: It cannot be one, or would be taken for the branch or for a commit.
+    """
+    check_revision(name)
+    if name == "main" or re.fullmatch(r"[0-9a-f]{7,40}", name):
+        raise InputError(f"{name!r} is no good name for a tag: it reads like a branch or a commit. Take one like v1.")
+    return name
+
+
 def check_revision(name: str) -> str:
     """Give the name of a branch, tag or commit.
 

@@ -12,7 +12,7 @@ from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError,
 from sio_data.files import as_folder
 from sio_data.hub.calls import call, quiet
 from sio_data.hub.contents import Contents, Terms, open_contents
-from sio_data.hub.names import check_repository, check_revision
+from sio_data.hub.names import check_repository, check_tag
 from sio_data.hub.repository import Piece, Repository
 from sio_data.licences import check_licence, is_known_licence
 from sio_data.progress import progress
@@ -93,7 +93,7 @@ def publish(
     check_repository(repo)
     links = tuple(check_repository(name) for name in link)
     if tag is not None:
-        check_revision(tag)
+        check_tag(tag)
     contents = open_contents(as_folder(folder), Path(results) if results is not None else None)
     terms = Terms(repo, tag, _choose_licence(contents, licence), tuple(dict.fromkeys(contents.links + links)))
     with quiet():

@@ -139,4 +139,8 @@ def _download(name: str, revision: str | None) -> Path:
     found = HubName.parse(name)
     if revision and found.revision:
         raise InputError(f"checkpoint {name!r} names a revision already, and revision={revision!r} another one.")
-    return cached_files(HubName(found.repository, revision or found.revision), (CONFIG, WEIGHTS))
+    try:
+        return cached_files(HubName(found.repository, revision or found.revision), (CONFIG, WEIGHTS))
+    except SioDataError as error:
+        kind = InputError if isinstance(error, InputError) else SioDataError
+        raise kind(f"checkpoint {name!r} is no folder here and cannot be had from the Hub: {error}") from None
