@@ -29,12 +29,14 @@ def check_licence(licence: str) -> str:
 
 def licence_metadata(licence: str) -> dict[str, str]:
     """Give what a card's metadata says of a licence: names that the Hub does not know stand as `license_name`."""
-    if licence in _known() or not is_known_licence(licence):
-        return {"license": licence or "unknown"}
+    if not is_known_licence(licence):
+        return {"license": "unknown"}
+    if licence in _hub_names():
+        return {"license": licence}
     return {"license": "other", "license_name": licence}
 
 
 @cache
-def _known() -> frozenset[str]:
+def _hub_names() -> frozenset[str]:
     """Read the names that a card may give alone: https://huggingface.co/docs/hub/repositories-licenses."""
     return frozenset(files("sio_data").joinpath("licences.txt").read_text(encoding="utf-8").split())

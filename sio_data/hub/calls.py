@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from logging import CRITICAL
+from logging import CRITICAL, getLogger
 from typing import TypeVar
 
 import httpx2
@@ -23,7 +23,6 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
     are_progress_bars_disabled,
     disable_progress_bars,
     enable_progress_bars,
-    logging,
     parse_ratelimit_headers,
 )
 from rich.console import Console
@@ -74,16 +73,20 @@ def call(what: str, function: Callable[[], T]) -> T:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the client's own progress bars, warnings and log lines, which quote signed addresses, off the terminal."""
-    verbosity, bars = logging.get_verbosity(), not are_progress_bars_disabled()
-    logging.set_verbosity(CRITICAL)
+    """Keep the client's progress bars, warnings and log lines, which quote signed addresses and headers, to itself."""
+    loggers = [getLogger(name) for name in ("huggingface_hub", "httpx2", "httpcore2")]
+    before = [(logger, logger.level) for logger in loggers]
+    bars = not are_progress_bars_disabled()
+    for logger in loggers:
+        logger.setLevel(CRITICAL)
     disable_progress_bars()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        logging.set_verbosity(verbosity)
+        for logger, level in before:
+            logger.setLevel(level)
         if bars:
             enable_progress_bars()
 
@@ -158,7 +161,7 @@ def _brief(cause: BaseException) -> str:
     if not isinstance(cause, HfHubHTTPError):
         text = str(cause).strip()
         return redact(f"{type(cause).__name__}: {text}" if isinstance(cause, httpx2.HTTPError) and text else text)
-    said = redact(cause.server_message or "", cause.request.headers.get("Authorization", ""))
+    said = redact(cause.server_message or "", cause.response.request.headers.get("Authorization", ""))
     return f"the Hub answers {cause.response.status_code}{f', {said}' if said else ''}"
 
 
