@@ -84,6 +84,10 @@ class Run:
     accuracy: float
 
 
+def _names(row: Row) -> tuple[str, ...]:
+    return row.checkpoint, row.run, row.detector, row.group, row.ood
+
+
 @dataclass
 class Results:
     """An evaluation.
@@ -122,17 +126,24 @@ class Results:
                 runs=[Run(**run) for run in value["runs"]],
                 rows=[Row(**row) for row in value["rows"]],
             )
-            numbers = [number for row in results.rows for number in (row.auroc, row.fpr95, row.aupr_in, row.aupr_out)]
-            texts = [results.id["source"], *(one[key] for one in results.ood for key in ("name", "source"))]
-            texts += [text for row in results.rows for text in (row.group, row.ood, row.detector)]
-            named = {row.ood for row in results.rows} <= {one["name"] for one in results.ood}
-            numbers += [run.accuracy for run in results.runs]
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{path} is not what this version of sio-data evaluate writes: evaluate again.") from error
-        sound = all(isinstance(number, float) and 0 <= number <= 1 for number in numbers)
-        if value.get("format") != _FORMAT or not sound or not named or not all(isinstance(text, str) for text in texts):
+            sound = value["format"] == _FORMAT and results._is_sound()
+        except (KeyError, TypeError):
+            sound = False
+        if not sound:
             raise InputError(f"{path} is not what this version of sio-data evaluate writes: evaluate again.")
         return results
+
+    def _is_sound(self) -> bool:
+        """Tell whether names are texts and fit together, and figures are shares."""
+        sets = {one["name"]: one["source"] for one in self.ood}
+        texts = [self.id["source"], *sets, *sets.values(), *(text for row in self.rows for text in _names(row))]
+        figures = [getattr(row, metric) for row in self.rows for metric in METRICS]
+        figures += [run.accuracy for run in self.runs]
+        return (
+            all(isinstance(text, str) for text in texts)
+            and {row.ood for row in self.rows} <= {*sets}
+            and all(isinstance(figure, float) and 0 <= figure <= 1 for figure in figures)
+        )
 
     @property
     def groups(self) -> list[str]:

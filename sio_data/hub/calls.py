@@ -55,20 +55,21 @@ def call(what: str, function: Callable[[], T]) -> T:
         InputError: There is no such repository or revision.
         SioDataError: The Hub refuses, cannot be reached, or fails again and again.
     """
-    for attempt in range(_TRIES):
+    attempt = 0
+    while True:
         try:
             return function()
         except SioDataError:
             raise
         except _ERRORS as error:
             cause = _find_cause(error)
-            pause = _pause(cause, attempt)
-            if attempt + 1 == _TRIES or pause is None:
-                # The client's own error is cut off: it may quote a token, or the signed address of an upload.
-                raise _translate(what, cause) from None
-            Console(stderr=True).print(f"{what}: {_brief(cause)}; again in {pause:.0f} s", markup=False, soft_wrap=True)
-            time.sleep(pause)
-    raise AssertionError("unreachable")
+        pause = _pause(cause, attempt) if attempt + 1 < _TRIES else None
+        if pause is None:
+            # Outside of the block above: the client's own error may quote a token or a signed address, and is cut off.
+            raise _translate(what, cause)
+        Console(stderr=True).print(f"{what}: {_brief(cause)}; again in {pause:.0f} s", markup=False, soft_wrap=True)
+        time.sleep(pause)
+        attempt += 1
 
 
 @contextmanager

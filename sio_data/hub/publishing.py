@@ -56,6 +56,10 @@ class _Plan:
     missing: tuple[str, ...]
     stale: tuple[str, ...]
 
+    @property
+    def is_done(self) -> bool:
+        return self.base is not None and not self.missing and not self.stale
+
 
 def publish(
     folder: str | Path,
@@ -72,7 +76,7 @@ def publish(
 
     It is verified first. All files go up in one commit, so that nobody sees a part of it, and the tag is set last, on
     what was found to be there. Interrupted and called again, only what is missing is sent; what is there already is
-    left alone.
+    left alone. A tag never moves, but the branch's card may change beside it, to link a model say.
 
     Args:
         folder: A set, or a checkpoint.
@@ -129,14 +133,11 @@ class _Publisher:
             raise InputError(f"{self._name} is there and public. Change that on the Hub, or name another one.")
         tagged = call(self._what, self._find_tag) if head else None
         plan = call(self._what, partial(self._plan, tagged or (head.commit if head else None)))
-        if tagged and (plan.missing or plan.stale):
-            raise SettingsMismatchError(
-                f"{self._name} has a tag {self._terms.tag} already, and it names something else "
-                f"({', '.join((*plan.missing, *plan.stale)[:3])} differ). Name another tag: a tag never moves."
-            )
-        commit = tagged
-        if not dry_run and not tagged:
-            commit = self._send(private, plan)
+        if head and tagged and not plan.is_done:
+            plan = self._plan_beside_tag(head.commit, plan)
+        commit = plan.base
+        if not dry_run and not (tagged and plan.is_done):
+            commit = self._send(private, plan, tag=None if tagged else self._terms.tag)
         return Published(
             self._contents.kind,
             self._repository.url,
@@ -148,6 +149,21 @@ class _Publisher:
             plan.missing,
             plan.stale,
         )
+
+    def _plan_beside_tag(self, head: str, plan: _Plan) -> _Plan:
+        """Let the card of the branch change, to link a new model say, where the tag and the branch hold this very data.
+
+        Raises:
+            SettingsMismatchError: The tag names something else.
+        """
+        branch = call(self._what, partial(self._plan, head))
+        for one in (plan, branch):
+            if one.stale or {*one.missing} - {CARD}:
+                raise SettingsMismatchError(
+                    f"{self._name} has a tag {self._terms.tag} already, and it names something else, or the branch "
+                    f"moved on ({', '.join((*one.missing, *one.stale)[:3])} differ). A tag never moves: name another."
+                )
+        return branch
 
     def _refuse_other_kind(self) -> None:
         """Keep names clear: `fetch owner/name` must find one thing."""
@@ -167,22 +183,22 @@ class _Publisher:
         missing = [path for path, piece in self._files.items() if path not in remote or not piece.is_same(remote[path])]
         return _Plan(commit, tuple(missing), tuple(path for path in ours if path not in self._files))
 
-    def _send(self, private: bool, plan: _Plan) -> str:
+    def _send(self, private: bool, plan: _Plan, tag: str | None) -> str | None:
         """Bring the repository up to date, check what it holds, and tag that."""
         commit = plan.base
-        if commit is None or plan.missing or plan.stale:
+        if not plan.is_done:
             call(self._what, partial(self._repository.check_card, self._card))
             call(self._what, partial(self._repository.create, private))
             additions = self._upload(plan.missing)
             commit = call(self._what, partial(self._commit, additions))
         left = call(self._what, partial(self._plan, commit))
-        if left.missing or left.stale:
+        if not left.is_done:
             raise SioDataError(
                 f"{self._name} holds {', '.join((*left.missing, *left.stale)[:3])} otherwise than it was sent; "
                 "it is not tagged. Did a file change meanwhile? Run the same command again."
             )
-        if self._terms.tag:
-            call(self._what, partial(self._repository.tag, self._terms.tag, commit))
+        if tag and commit:
+            call(self._what, partial(self._repository.tag, tag, commit))
         return commit
 
     def _upload(self, paths: Sequence[str]) -> dict[str, CommitOperationAdd]:
@@ -200,7 +216,7 @@ class _Publisher:
         plan = self._plan(head.commit if head else None)
         if head is None or plan.base is None:
             raise SioDataError(f"{self._name} vanished meanwhile. Run the same command again.")
-        if not plan.missing and not plan.stale:
+        if plan.is_done:
             return plan.base
         chosen = [additions.get(path) or CommitOperationAdd(path, self._files[path].content) for path in plan.missing]
         message = f"Publish {self._terms.tag or 'a new state'} with sio-data"

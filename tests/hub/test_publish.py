@@ -90,6 +90,20 @@ def test_a_tag_never_moves(hub: Hub, tiny_set: Path, other_set: Path) -> None:
     assert not hub.count(*WRITES)
     publish(other_set, "me/set", tag="v2")
     assert publish(tiny_set, "me/set", tag="v1").sent == ()
+    with pytest.raises(SettingsMismatchError, match="or the branch moved on"):
+        publish(tiny_set, "me/set", tag="v1", link=["me/model"])
+    assert hub.repos["dataset", "me/set"].branches["main"] == hub.repos["dataset", "me/set"].tags["v2"]
+
+
+def test_a_model_is_linked_later_beside_the_tag(hub: Hub, tiny_set: Path) -> None:
+    first = publish(tiny_set, "me/set", tag="v1")
+    done = publish(tiny_set, "me/set", tag="v1", link=["me/model"])
+    assert done.sent == ("README.md",)
+    assert hub.repos["dataset", "me/set"].tags == {"v1": first.commit}
+    card = store(hub)["README.md"].decode()
+    assert "huggingface.co/me/model" in card
+    assert 'revision="v1"' in card
+    assert publish(tiny_set, "me/set", tag="v1", link=["me/model"]).sent == ()
 
 
 def test_dry_run_changes_nothing_and_shows_all(hub: Hub, tiny_set: Path, capsys: pytest.CaptureFixture[str]) -> None:
