@@ -189,7 +189,7 @@ def _open_dataset(source: SourceName) -> Any:
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    from sio_data.hub.calls import redact
+    from sio_data.hub.calls import quiet, redact
 
     folder = Path(source.path).resolve()
     if not source.hub and not folder.is_dir():
@@ -200,7 +200,8 @@ def _open_dataset(source: SourceName) -> Any:
         raise InputError(f"{source.path} is a generator, not a set of images: make one with sio-data generate.")
     try:
         if source.hub:
-            return datasets.load_dataset(source.path, revision=source.revision)
+            with quiet():
+                return datasets.load_dataset(source.path, revision=source.revision)
         return datasets.load_dataset(str(folder), cache_dir=_cache_of(folder))
     except (ValueError, OSError, HfHubHTTPError, HFValidationError, datasets.exceptions.DatasetsError) as error:
         where = f"hub:{source.path}" if source.hub else source.path

@@ -141,7 +141,7 @@ class Answers:
         return as_json({"url": url, "name": name})
 
     def _on_validate(self) -> Answer:
-        metadata = yaml.safe_load(self._json()["content"].split("---\n")[1])
+        metadata = yaml.safe_load(self._json()["content"].removeprefix("---\n").partition("\n---\n")[0])
         licence = metadata.get("license")
         if licence is None or re.fullmatch(r"[a-z0-9.+-]+", licence):
             return as_json({"errors": [], "warnings": []})

@@ -9,7 +9,7 @@ from huggingface_hub.constants import is_offline_mode
 from sio_data.errors import CorruptSetError, InputError, SioDataError
 from sio_data.files import sha256_file
 from sio_data.hub.calls import MissingFileError, quiet
-from sio_data.hub.downloads import download, download_all, forget
+from sio_data.hub.downloads import check_size, download, download_all, forget
 from sio_data.hub.names import HubName
 from sio_data.manifest import MANIFEST, Manifest
 
@@ -35,6 +35,7 @@ def cached_set(name: HubName) -> Path | None:
             if is_offline_mode():  # `load_dataset` may have the repository in a cache of its own
                 return None
             raise
+        check_size(name, MANIFEST, (folder / MANIFEST).stat().st_size)
         try:
             manifest = Manifest.read(folder)
         except CorruptSetError as error:

@@ -125,15 +125,23 @@ class SetContents:
         files: dict[str, Piece] = {
             MANIFEST: Piece(self._folder / MANIFEST if same else json_text(manifest.to_json()).encode())
         }
-        extras = (path for pattern in self._extras for path in sorted(self._folder.glob(pattern)))
-        found = {path.relative_to(self._folder).as_posix(): path for path in extras if not path.is_symlink()}
-        files |= {path: Piece(place) for path, place in found.items() if place.is_file() and self.owned.fullmatch(path)}
-        files |= {record.path: Piece(self._folder / record.path, record.sha256) for record in manifest.shards}
-        return files | {PREVIEW: Piece(self._folder / PREVIEW)}
+        extras = (path for pattern in self._extras for path in sorted(self._folder.glob(pattern)) if path.is_file())
+        for place in (self._folder / PREVIEW, *extras):
+            path = place.relative_to(self._folder).as_posix()
+            if self.owned.fullmatch(path):
+                files[path] = Piece(_refuse_link(place, self._folder))
+        return files | {record.path: Piece(self._folder / record.path, record.sha256) for record in manifest.shards}
 
     def _licensed(self, terms: Terms) -> Manifest:
         """Give the manifest that goes out: a licence that is stated only now stands in it."""
         return replace(self._manifest, origin=replace(self._manifest.origin, licence=terms.licence))
+
+
+def _refuse_link(path: Path, folder: Path) -> Path:
+    """Refuse to publish what is not the folder's own: somebody else may have put a link to a secret there."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{path} is a link out of its folder: put the file itself there.")
+    return path
 
 
 class CheckpointContents:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 
+from sio_data.errors import InputError
 from sio_data.hub.calls import call
 from sio_data.hub.names import HubName
 from sio_data.progress import progress
 
 _AT_ONCE = 8
+_LARGEST_TEXT = 1 << 28  # bytes, of a file whose size no manifest states: a manifest of a million shards
 
 
 def download(name: HubName, kind: str, path: str, folder: Path | None = None) -> Path:
@@ -56,6 +58,16 @@ def download_all(name: HubName, kind: str, paths: Sequence[str], folder: Path | 
                 advance(1, "files")
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def check_size(name: HubName, path: str, size: int) -> None:
+    """Refuse a file that is too large for what it should be.
+
+    Raises:
+        InputError: It is.
+    """
+    if size > _LARGEST_TEXT:
+        raise InputError(f"{name}: {path} has {size:,} bytes, which cannot be right.")
 
 
 def forget(paths: Iterable[Path]) -> None:

@@ -12,7 +12,7 @@ from sio_data.engines.claims import claim
 from sio_data.errors import CorruptSetError, FolderInUseError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import as_folder, check_output_folder, flush_tree, is_url, remove_tree
 from sio_data.hub.calls import call, quiet
-from sio_data.hub.downloads import download, download_all, forget
+from sio_data.hub.downloads import check_size, download, download_all, forget
 from sio_data.hub.names import HubName, check_revision
 from sio_data.hub.repository import Piece, Repository
 from sio_data.manifest import MANIFEST, Manifest
@@ -22,7 +22,6 @@ from sio_data.training import RECORD
 from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier
 from sio_data.verification import verify
 
-_LARGEST_TEXT = 1 << 30  # bytes, of a file whose size no manifest states; a million shards need a quarter of it
 _LOCK = ".lock"
 
 
@@ -70,11 +69,7 @@ def fetch(repo: str, out: str | Path, *, revision: str | None = None) -> Fetched
         FolderInUseError: `out` holds something else.
         SioDataError: The Hub cannot be reached, or a file did not arrive whole.
     """
-    name = HubName.parse(repo)
-    if revision is not None:
-        if name.revision is not None:
-            raise InputError(f"{repo} names a revision already, and --revision {revision} another one.")
-        name = HubName(name.repository, check_revision(revision))
+    name = _choose_revision(repo, revision)
     folder = as_folder(out)
     if not folder.name.strip("."):
         raise InputError(f"{folder} is no new folder; name one.")
@@ -85,22 +80,36 @@ def fetch(repo: str, out: str | Path, *, revision: str | None = None) -> Fetched
         if folder.is_dir() and any(folder.iterdir()):
             return _keep(folder, found)
         check_output_folder(folder, is_ours=lambda _: False)
-        staging = folder.with_name(f".{folder.name}.fetching")
-        staging.mkdir(parents=True, exist_ok=True)
-        mine = claim(staging / _LOCK, wait=False)
-        if mine is None:
-            raise FolderInUseError(f"another run fetches to {folder} just now; wait for it.")
-        with mine:
-            paths = _fetch_files(found, staging)
-            try:
-                _check(found.kind, staging)
-            except SioDataError as error:
-                raise _give_up(found, staging, str(error).replace(str(staging), str(found.name))) from error
-            flush_tree(staging)
-            if folder.is_dir():
-                folder.rmdir()
-            staging.replace(folder)
-            (folder / _LOCK).unlink()
+        return _bring(folder, found)
+
+
+def _choose_revision(repo: str, revision: str | None) -> HubName:
+    name = HubName.parse(repo)
+    if revision is None:
+        return name
+    if name.revision is not None:
+        raise InputError(f"{repo} names a revision already, and --revision {revision} another one.")
+    return HubName(name.repository, check_revision(revision))
+
+
+def _bring(folder: Path, found: _Found) -> Fetched:
+    """Fetch what was found into a hidden folder, check it there, and give it its name."""
+    staging = folder.with_name(f".{folder.name}.fetching")
+    staging.mkdir(parents=True, exist_ok=True)
+    mine = claim(staging / _LOCK, wait=False)
+    if mine is None:
+        raise FolderInUseError(f"another run fetches to {folder} just now; wait for it.")
+    with mine:
+        paths = _fetch_files(found, staging)
+        try:
+            _check(found.kind, staging)
+        except SioDataError as error:
+            raise _give_up(found, staging, str(error).replace(str(staging), str(found.name))) from error
+        flush_tree(staging)
+        if folder.is_dir():
+            folder.rmdir()
+        staging.replace(folder)
+        (folder / _LOCK).unlink()
     return Fetched(folder, found.kind, found.commit, len(paths), made=True)
 
 
@@ -178,8 +187,8 @@ def _fetch_missing(found: _Found, pinned: HubName, paths: list[str], staging: Pa
     for path in paths:
         if path not in found.remote:
             raise InputError(f"{found.name} lacks {path}; take another revision.")
-        if path not in (WEIGHTS,) and not path.endswith(".tar") and found.remote[path].size > _LARGEST_TEXT:
-            raise InputError(f"{found.name}: {path} has {found.remote[path].size:,} bytes, which cannot be right.")
+        if path != WEIGHTS and not path.endswith(".tar"):
+            check_size(found.name, path, found.remote[path].size)
     missing = [path for path in paths if not _is_there(staging / path, found.remote[path])]
     forget(staging / path for path in missing)
     download_all(pinned, found.kind, missing, staging)

@@ -28,7 +28,7 @@ class Published:
     Attributes:
         kind: `dataset` or `model`.
         url: Of the repository.
-        commit: The commit that holds it; None if nothing was sent because of `dry_run`.
+        commit: The commit that holds it; None if it is not there because of `dry_run`.
         tag: The tag that names it; None if none was asked for.
         private: Whether the repository is.
         licence: Its licence.
@@ -135,7 +135,7 @@ class _Publisher:
         plan = call(self._what, partial(self._plan, tagged or (head.commit if head else None)))
         if head and tagged and not plan.is_done:
             plan = self._plan_beside_tag(head.commit, plan)
-        commit = plan.base
+        commit = plan.base if plan.is_done else None
         if not dry_run and not (tagged and plan.is_done):
             commit = self._send(private, plan, tag=None if tagged else self._terms.tag)
         return Published(

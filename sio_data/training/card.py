@@ -1,5 +1,6 @@
 """The card of a checkpoint: its README.md."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ def _model_index(name: str, measured: Measurements) -> list[dict[str, Any]]:
         return EvalResult(
             task_type="image-classification",
             task_name="Image classification" if kind == "accuracy" else "Out-of-distribution detection",
-            dataset_type=source.removeprefix("hub:").partition("@")[0].partition("#")[0],
+            dataset_type=re.split("[@#]", source.removeprefix("hub:").removeprefix("…/"))[0],
             dataset_name=shown,
             metric_type=kind,
             metric_name=metric,

@@ -152,10 +152,12 @@ def test_a_hostile_manifest_is_refused(
 def test_sizes_that_cannot_be_right_are_refused(
     hub: Hub, there: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "_LARGEST_TEXT", 100)
+    monkeypatch.setattr(downloads, "_LARGEST_TEXT", 100)
     with pytest.raises(InputError, match=r"sio\.json has [\d,]+ bytes, which cannot be right"):
         fetch("me/set", tmp_path / "out")
     assert not hub.count("get", "cdn")
+    with pytest.raises(InputError, match=r"sio\.json has [\d,]+ bytes, which cannot be right"):
+        load_source("hub:me/set")
 
 
 def test_a_checkpoint_that_is_none_is_refused_and_leaves_nothing(
@@ -190,6 +192,18 @@ def test_a_set_on_the_hub_is_a_source(hub: Hub, there: dict[str, bytes], tiny_se
     assert not hub.count("get", "cdn")
     with pytest.raises(UnknownNameError, match="goes beside real data"):
         load_source("hub:me/set@v1", "val")
+
+
+def test_other_repositories_are_left_to_load_dataset(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def load(path: str, revision: str | None) -> None:
+        raise ValueError(f"asked for {path} at {revision}, https://host/x?X-Amz-Signature=secret")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    hub.add("me/photos", "dataset", {"train.csv": b"a,b"})
+    with pytest.raises(InputError, match=r"as a data set: asked for me/photos at main, https://host/x$"):
+        load_source("hub:me/photos@main")
 
 
 def test_without_a_network_the_cache_serves(hub: Hub, there: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sio_data import Classifier, open_set, publish
+from sio_data import Classifier, fetch, load_source, open_set, publish
 from sio_data.cli import main
+from sio_data.compilation import Compilation, SourceFile
 from sio_data.errors import (
     CorruptSetError,
     FolderInUseError,
@@ -25,8 +26,10 @@ from sio_data.verification import verify
 from tests.conftest import snapshot
 from tests.damage import flip
 from tests.hub_server import Hub
+from tests.test_compilation import compile_set
 
 FILES = {"README.md", "sio.json", "preview.png", *(f"data/train-00000{index}.tar" for index in range(4))}
+HOSTILE = "a | <b>\n---\nlicense: mit"
 WRITES = ("create", "preupload", "batch", "put", "commit", "tag")
 
 
@@ -123,17 +126,38 @@ def test_dry_run_changes_nothing_and_shows_all(hub: Hub, tiny_set: Path, capsys:
     assert "gone - data/train-000007.tar" in shown
 
 
-def test_only_files_of_a_set_go_out(hub: Hub, damaged: Path, tmp_path: Path) -> None:
-    (tmp_path / "secret.png").write_bytes(b"secret")
+def test_only_files_of_a_set_go_out(hub: Hub, damaged: Path) -> None:
     for name in (".env", "notes.txt", "data/.DS_Store", "thumbnails/.hidden.png", "thumbnails/a.sh"):
         (damaged / name).parent.mkdir(exist_ok=True)
         (damaged / name).write_text("HF_TOKEN=hf_secret")
-    (damaged / "thumbnails/link.png").symlink_to(tmp_path / "secret.png")
     extras = ("_info.json", "measures.json", "gallery.html", "thumbnails/0.png")
     for name in extras:
         (damaged / name).write_text("{}")
     publish(damaged, "me/set")
     assert {*store(hub)} == FILES | {*extras}
+
+
+def test_a_compiled_set_goes_out_and_comes_back(hub: Hub, tmp_path: Path) -> None:
+    sources = (SourceFile("old.npz", "0" * 64),)
+    compilation = Compilation(
+        "import", sources, {"seed": 1}, "1" * 64, ("cat", "dog", "owl"), (5, 0, 2), 4, shard_size=3
+    )
+    compile_set(tmp_path / "set", compilation)
+    assert publish(tmp_path / "set", "me/set", tag="v1").licence == "mit"
+    assert not verify(fetch("me/set@v1", tmp_path / "out").folder).faults
+    assert load_source("hub:me/set@v1").digest == load_source(str(tmp_path / "set")).digest
+
+
+@pytest.mark.parametrize("name", ["preview.png", "thumbnails/0.png", "measures.json", "thumbnails"])
+def test_a_link_out_of_the_folder_does_not_go_out(hub: Hub, damaged: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/0.png").write_bytes(b"secret")
+    (damaged / name).unlink(missing_ok=True)
+    (damaged / name).parent.mkdir(exist_ok=True)
+    (damaged / name).symlink_to(tmp_path / ("keys" if name == "thumbnails" else "keys/0.png"))
+    with pytest.raises(InputError, match="is a link out of its folder"):
+        publish(damaged, "me/set")
+    assert not hub.requests
 
 
 def test_notes_of_the_owner_are_kept(hub: Hub, damaged: Path) -> None:
@@ -343,6 +367,13 @@ def test_results_of_another_checkpoint_are_refused(hub: Hub, tiny_runs: tuple[Pa
         publish(other, "me/model", results=tmp_path / "report")
     path = tmp_path / "report/results.json"
     whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole).replace('"u"', json.dumps(HOSTILE)))
+    publish(one, "me/model", results=path)
+    front, _, body = hub.files("me/model", "model")["README.md"].decode()[4:].partition("\n---\n")
+    assert yaml.safe_load(front)["model-index"][0]["results"][1]["dataset"]["name"] == f"{HOSTILE} (near-OOD)"
+    assert yaml.safe_load(front)["license"] == "cc-by-4.0"
+    assert "| a &#124; &#60;b&#62; --- license: mit | near | msp |" in body
+    hub.requests.clear()
     for change in ({"format": "?"}, {"rows": [{}]}, {"runs": None}, {"id": {}}, {"ood": []}):
         path.write_text(json.dumps(whole | change))
         with pytest.raises(InputError, match="is not what this version of sio-data evaluate writes"):
