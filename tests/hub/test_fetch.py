@@ -84,6 +84,16 @@ def test_all_files_are_of_one_commit_while_the_branch_moves(
     assert hub.files("me/set", "dataset")["sio.json"] != there["sio.json"]
 
 
+def test_a_damaged_file_in_the_cache_does_no_harm(hub: Hub, there: dict[str, bytes], tmp_path: Path) -> None:
+    from huggingface_hub import constants
+
+    load_source("hub:me/set@v1")
+    for blob in Path(constants.HF_HUB_CACHE).rglob("blobs/*"):
+        blob.write_bytes(blob.read_bytes()[::-1])
+    fetch("me/set", tmp_path / "out", revision="v1")
+    assert snapshot(tmp_path / "out") == there
+
+
 def test_what_is_in_the_way_is_left_alone(
     hub: Hub, there: dict[str, bytes], other_set: Path, tmp_path: Path, refuse: Callable[..., str]
 ) -> None:
