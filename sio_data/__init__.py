@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sio_data.filtering import filter_set
     from sio_data.fitting import fit
     from sio_data.generation import generate
+    from sio_data.hub.fetching import fetch
+    from sio_data.hub.publishing import publish
     from sio_data.image_set import ImageSet
     from sio_data.mixing import MixedBatches
     from sio_data.quality.measurement import measure
@@ -38,12 +40,14 @@ _HOMES = {
     "Recipe": "sio_data.recipe",
     "SioDataError": "sio_data.errors",
     "evaluate": "sio_data.detection.evaluation",
+    "fetch": "sio_data.hub.fetching",
     "filter_set": "sio_data.filtering",
     "fit": "sio_data.fitting",
     "generate": "sio_data.generation",
     "load_source": "sio_data.sources",
     "measure": "sio_data.quality.measurement",
     "open_set": "sio_data.sets",
+    "publish": "sio_data.hub.publishing",
     "quickstart": "sio_data.demo",
     "regenerate": "sio_data.regeneration",
     "repair": "sio_data.repairs",
@@ -60,12 +64,14 @@ __all__ = [
     "SioDataError",
     "__version__",
     "evaluate",
+    "fetch",
     "filter_set",
     "fit",
     "generate",
     "load_source",
     "measure",
     "open_set",
+    "publish",
     "quickstart",
     "regenerate",
     "repair",

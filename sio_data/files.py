@@ -153,9 +153,14 @@ def sha256_json(value: object) -> str:
     return sha256_bytes(canonical_json(value).encode())
 
 
+def json_text(value: object) -> str:
+    """Write JSON for people and programs."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file for people and programs, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from rich.console import Console
 
 from sio_data.cli import (
     evaluate,
+    fetch,
     filtering,
     fit,
     generate,
     generators,
     measure,
+    publish,
     quickstart,
     regenerate,
     repair,
@@ -54,7 +56,23 @@ def _root(
     pass
 
 
-for _module in (quickstart, fit, generators, generate, verify, repair, regenerate, measure, filtering, train, evaluate):
+_COMMANDS = (
+    quickstart,
+    fit,
+    generators,
+    generate,
+    verify,
+    repair,
+    regenerate,
+    measure,
+    filtering,
+    train,
+    evaluate,
+    publish,
+    fetch,
+)
+
+for _module in _COMMANDS:
     app.command(epilog=_module.EXAMPLES)(_module.command)
 
 

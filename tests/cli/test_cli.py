@@ -25,8 +25,11 @@ COMMANDS = [
     "repair",
     "regenerate",
     "measure",
+    "filter",
     "train",
     "evaluate",
+    "publish",
+    "fetch",
 ]
 OOD = ["--ood", "near:u=digits-unknown"]
 
@@ -65,9 +68,7 @@ def test_python_m_is_the_same_and_errors_have_no_traceback(tmp_path: Path) -> No
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize(
-    "command", ["fit", "generate", "verify", "repair", "regenerate", "measure", "train", "evaluate"]
-)
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("quickstart", "generators", "filter")])
 def test_every_option_reaches_the_function_and_the_defaults_agree(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,8 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         "measure": ["S", "--real", "R"],
         "train": ["--real", "R", "--out", "O"],
         "evaluate": ["C", "--id", "I", "--ood", "near:a=b", "--out", "O"],
+        "publish": ["S", "owner/name"],
+        "fetch": ["owner/name", "O"],
     }[command]
     assert main([command, *required]) == 1
     for name, parameter in expected.items():
@@ -102,6 +105,9 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         "seeds": (["--seeds", "5,6"], [5, 6]),
         "detectors": (["--detector", "knn"], ["knn"]),
         "accuracy_score": (["--accuracy-score"], True),
+        "private": (["--private"], True),
+        "dry_run": (["--dry-run"], True),
+        "link": (["--link", "a/b", "--link", "c/d"], ["a/b", "c/d"]),
     }
     for name, parameter in expected.items():
         if parameter.default is inspect.Parameter.empty:
@@ -262,6 +268,21 @@ def replaced(words: list[str], option: str, value: str) -> list[str]:
         ([*EVALUATE, "--detector", "knn:k=100000"], "more than the 541 training images"),
         (["evaluate", "{thesis}", *EVALUATE[2:]], "holds no checkpoint"),
         (["evaluate", "{torn}", *EVALUATE[2:]], "no sound checkpoint"),
+        (["publish", "{thesis}", "me/set"], "holds neither a set (sio.json) nor a checkpoint"),
+        (["publish", "{baseline}", "me/model"], "It holds the runs seed-0, seed-1; name one of them."),
+        (["publish", "{truncated}", "me/set"], "is not sound and is not published: data/train-000001.tar"),
+        (["publish", "{torn}", "me/model"], "no sound checkpoint"),
+        (["publish", "{set}", "set"], "'set' names no repository on the Hub"),
+        (["publish", "{set}", "me/set", "--tag", "v 1"], "'v 1' names no branch, tag or commit"),
+        (["publish", "{set}", "me/set", "--tag", "main"], "it reads like a branch"),
+        (["publish", "{set}", "me/set", "--link", "x"], "'x' names no repository on the Hub"),
+        (["publish", "{set}", "me/set", "--licence", "unknown"], "licence 'unknown' is no name like cc-by-4.0"),
+        (["publish", "{set}", "me/set", "--results", "{thesis}"], "results belong to a checkpoint"),
+        (["publish", "{baseline}/seed-0", "me/model"], "nothing goes out without a licence"),
+        (["publish", "{sio}/seed-0", "me/model", "--results", "{thesis}"], "results.json: no such file"),
+        (["fetch", "set", "{new}"], "'set' names no repository on the Hub"),
+        (["fetch", "me/set@v1", "{new}", "--revision", "v2"], "names a revision already"),
+        (["fetch", "me/set", "{new}", "--revision", "a b"], "'a b' names no branch, tag or commit"),
         (["quickstart", "--out", "{thesis}/thesis.tex"], "thesis.tex"),
     ],
 )  # fmt: skip
