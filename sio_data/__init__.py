@@ -13,12 +13,15 @@ from sio_data.version import __version__
 
 if TYPE_CHECKING:
     from sio_data.demo import quickstart
+    from sio_data.description import describe
     from sio_data.detection.evaluation import evaluate
     from sio_data.errors import SioDataError
     from sio_data.fitting import fit
+    from sio_data.gallery import build_gallery
     from sio_data.generation import generate
     from sio_data.image_set import ImageSet
     from sio_data.mixing import MixedBatches
+    from sio_data.preview import draw_preview
     from sio_data.recipe import Recipe
     from sio_data.regeneration import regenerate
     from sio_data.repairs import repair
@@ -35,6 +38,9 @@ _HOMES = {
     "MixedBatches": "sio_data.mixing",
     "Recipe": "sio_data.recipe",
     "SioDataError": "sio_data.errors",
+    "build_gallery": "sio_data.gallery",
+    "describe": "sio_data.description",
+    "draw_preview": "sio_data.preview",
     "evaluate": "sio_data.detection.evaluation",
     "fit": "sio_data.fitting",
     "generate": "sio_data.generation",
@@ -55,6 +61,9 @@ __all__ = [
     "Recipe",
     "SioDataError",
     "__version__",
+    "build_gallery",
+    "describe",
+    "draw_preview",
     "evaluate",
     "fit",
     "generate",

@@ -1,6 +1,6 @@
 """Synthetic sets: open one, and read it into memory."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,15 @@ import torch
 from sio_data.errors import CorruptSetError, IncompleteError, InputError
 from sio_data.files import as_folder
 from sio_data.image_set import ImageSet
-from sio_data.images import Pixels, write_class_grid
+from sio_data.images import first_of_each, write_class_grid
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.progress import progress
-from sio_data.shards import read_shard
+from sio_data.shards import Sample, read_shard
 
 PREVIEW = "preview.png"
 _PREVIEW_COLUMNS = 12
+_PREVIEW_ROWS = 100
+_PREVIEW_SIDE = 256  # larger images are made smaller, so that the picture stays one that can be opened
 
 
 @dataclass(frozen=True)
@@ -58,18 +60,24 @@ class SyntheticSet:
         pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         return ImageSet(pixels, torch.from_numpy(labels), recipe.class_names, str(self.folder))
 
+    def samples(self) -> Iterator[Sample]:
+        """Read sample by sample, in the order of the set; each shard is checked before the first of it.
+
+        Raises:
+            DamagedFileError: A shard is truncated, edited, missing or not what the recipe asks for.
+        """
+        for record in self.manifest.shards:
+            yield from read_shard(self.folder, record, self.manifest.recipe)
+
     def write_preview(self) -> None:
-        """Draw `preview.png` from as many shards as it takes: one row a class."""
+        """Draw `preview.png` from as many shards as it takes: one row a class, of at most 100 classes."""
         recipe = self.manifest.recipe
         columns = min(_PREVIEW_COLUMNS, recipe.per_class)
-        rows: list[list[Pixels]] = [[] for _ in recipe.class_names]
-        for record in self.manifest.shards:
-            for sample in read_shard(self.folder, record, recipe):
-                if len(rows[sample.label]) < columns:
-                    rows[sample.label].append(sample.image)
-            if min(map(len, rows)) == columns:
-                break
-        write_class_grid(self.folder / PREVIEW, list(zip(recipe.class_names, rows, strict=True)), columns)
+        side = min(recipe.image_size, _PREVIEW_SIDE)
+        wanted = dict.fromkeys(range(len(recipe.class_names))[:_PREVIEW_ROWS], columns)
+        rows = first_of_each(((sample.label, sample.image) for sample in self.samples()), wanted, side)
+        grid = [(recipe.class_names[label], images) for label, images in rows.items()]
+        write_class_grid(self.folder / PREVIEW, grid, columns)
 
 
 def open_set(folder: str | Path) -> SyntheticSet:

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from sio_data.cli import evaluate, fit, generate, generators, quickstart, regenerate, repair, train, verify
+from sio_data.cli import (
+    evaluate, fit, gallery, generate, generators, info, preview, quickstart, regenerate, repair, train, verify,
+)
+from sio_data.cli.texts import printable
 from sio_data.errors import SioDataError
 from sio_data.version import __version__
 
@@ -42,7 +45,10 @@ def _root(
     pass
 
 
-for _module in (quickstart, fit, generators, generate, verify, repair, regenerate, train, evaluate):
+_MODULES = (
+    quickstart, fit, generators, generate, info, preview, gallery, verify, repair, regenerate, train, evaluate,
+)  # fmt: skip
+for _module in _MODULES:
     app.command(epilog=_module.EXAMPLES)(_module.command)
 
 
@@ -90,5 +96,6 @@ def run() -> None:
 
 
 def _print_error(message: str) -> None:
+    lines = "\n".join(map(printable, message.splitlines()))
     Console(stderr=True).print("[bold red]error:[/]", end=" ")
-    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(message)
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(lines)
