@@ -45,9 +45,11 @@ def load_patches(count: int) -> Pixels:
 
 def write_ours(folder: Path, plan: Plan, pixels: Pixels) -> None:
     for shard in plan:
-        cuts = list(shard.batches(plan.recipe.batch_size))
         images = pixels[shard.start : shard.start + len(shard)]
-        write_shard(folder, shard, plan.recipe, (Batch(images[cut], shard.seeds[cut], 0) for cut in cuts))
+        seeds = [{"seed": seed} for seed in shard.seeds.tolist()]
+        cuts = shard.batches(plan.recipe.batch_size)
+        batches = (Batch(images[cut], shard.labels[cut], seeds[cut], 0) for cut in cuts)
+        write_shard(folder, plan, shard.index, batches)
 
 
 def write_theirs(folder: Path, plan: Plan, pixels: Pixels, **options: int) -> None:

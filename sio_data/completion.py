@@ -6,15 +6,15 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from sio_data.compilation import SetRecipe
 from sio_data.engines.claims import claim
 from sio_data.errors import IncompleteError
 from sio_data.files import check_same_settings, is_url, make_folder, remove_leftovers, remove_tree, write_text
+from sio_data.layout import Layout
 from sio_data.manifest import Manifest, ShardRecord
-from sio_data.plan import Plan
-from sio_data.recipe import Recipe
 from sio_data.records import RECORDS, Records
 from sio_data.recovery import CARD
-from sio_data.set_card import card_fits, render_incomplete_card, render_set_card
+from sio_data.set_card import card_fits, read_notes, render_incomplete_card, render_set_card
 from sio_data.sets import PREVIEW, SyntheticSet
 
 _RUNNING = "running.lock"
@@ -41,13 +41,13 @@ def reopen(folder: Path, manifest: Manifest, finished: Sequence[ShardRecord]) ->
     if manifest.complete:
         Records(folder).enter(finished)
     if manifest.complete or not (folder / CARD).is_file():
-        write_text(folder / CARD, render_incomplete_card(manifest))
+        write_text(folder / CARD, render_incomplete_card(manifest, read_notes(folder)))
     if manifest.complete:
         replace(manifest, complete=False, shards=()).write(folder)
 
 
 @contextmanager
-def begun(folder: Path, recipe: Recipe) -> Iterator[None]:
+def begun(folder: Path, recipe: SetRecipe) -> Iterator[None]:
     """Hold a set that is being made, so that no run with another recipe takes its folder over.
 
     Raises:
@@ -89,9 +89,9 @@ def close(folder: Path, manifest: Manifest, alone: bool) -> bool:
         IncompleteError: Nobody else is at work, and shards are missing.
     """
     entered = Records(folder)
-    plan = Plan(manifest.recipe)
-    records = [record for path in plan.paths() if (record := entered.find(path))]
-    if len(records) < len(plan):
+    layout = Layout(manifest.recipe)
+    records = [record for path in layout.paths() if (record := entered.find(path))]
+    if len(records) < len(layout):
         complete = Manifest.read(folder).complete  # another run was first, and has tidied the records away
         if alone and not complete:
             raise IncompleteError(f"shards of {folder} vanished while it was made; run the same command again.")
@@ -109,8 +109,13 @@ def write_complete(folder: Path, manifest: Manifest, records: Sequence[ShardReco
     versions = {name: version(name) for name in ("sio-data", "torch", "pillow")}
     manifest = replace(manifest, complete=True, shards=tuple(records), versions=versions)
     SyntheticSet(folder, manifest).write_preview()
-    write_text(folder / CARD, render_set_card(manifest))
+    write_card(folder, manifest)
     manifest.write(folder)
+
+
+def write_card(folder: Path, manifest: Manifest) -> None:
+    """Write the card of a complete set anew; the owner's notes below it stay."""
+    write_text(folder / CARD, render_set_card(manifest, notes=read_notes(folder)))
 
 
 def tidy(folder: Path) -> None:

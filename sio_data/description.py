@@ -8,8 +8,8 @@ from typing import Any
 
 from sio_data.errors import InputError
 from sio_data.files import as_folder, read_json
+from sio_data.layout import Layout
 from sio_data.manifest import MANIFEST, Manifest
-from sio_data.plan import Plan
 from sio_data.records import RECORDS
 
 
@@ -45,7 +45,7 @@ class SetDescription:
             "folder": str(self.folder),
             "complete": manifest.complete,
             "samples": recipe.samples,
-            "classes": {name: recipe.per_class for name in recipe.class_names},
+            "classes": dict(zip(recipe.class_names, recipe.counts, strict=True)),
             "image_size": recipe.image_size,
             "image_format": recipe.image_format,
             "shards": recipe.shards,
@@ -134,7 +134,7 @@ def _describe_set(folder: Path) -> SetDescription:
     there = {path.stem for path in (folder / "data").glob("*.tar")}
     if not manifest.complete:
         there &= {path.stem for path in (folder / RECORDS).glob("*.json")}
-    planned = {Path(path).stem for path in Plan(manifest.recipe).paths()}
+    planned = {Path(path).stem for path in Layout(manifest.recipe).paths()}
     return SetDescription(folder, manifest, len(there & planned))
 
 

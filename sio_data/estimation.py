@@ -83,7 +83,7 @@ def estimate(
         torch.set_num_threads(max(1, threads // len(devices)))  # on the CPU, workers share the cores
         list(drawer.draw(shard))
         started = time.perf_counter()
-        data = shard_bytes(shard, recipe, list(drawer.draw(shard)))
+        data = shard_bytes(recipe, list(drawer.draw(shard)))
         seconds = time.perf_counter() - started
     finally:
         torch.set_num_threads(threads)

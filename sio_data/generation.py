@@ -4,19 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sio_data.completion import begun, close, is_whole, may_take_over, reopen, tidy
 from sio_data.engines.choice import Engine
-from sio_data.engines.job import ShardJob
-from sio_data.errors import FolderInUseError
-from sio_data.files import as_folder, check_output_folder, check_same_settings, make_folder
-from sio_data.manifest import MANIFEST, Manifest, Origin
+from sio_data.engines.drawing import drawing_job
+from sio_data.files import as_folder
+from sio_data.making import begin, finish
+from sio_data.manifest import Manifest
 from sio_data.plan import Plan
-from sio_data.progress import progress
 from sio_data.recipe import Recipe
-from sio_data.records import Records
 from sio_data.request import Request
-from sio_data.sets import SyntheticSet, open_set, refuse_unknown_shards
-from sio_data.shards import check_shard
+from sio_data.sets import SyntheticSet, open_set
 
 
 @dataclass(frozen=True)
@@ -104,58 +100,16 @@ def generate(
     chosen = Engine.choose(engine, device, workers, ray_address)
     backend, recipe = request.open(chosen.devices[0])
     folder = as_folder(out)
+    plan = Plan(recipe)
     with chosen.ready():
-        manifest = _begin(folder, recipe, request.origin(backend))
-        return _finish(ShardJob(folder, Plan(recipe), backend), request, manifest, chosen)
-
-
-def _finish(job: ShardJob, request: Request, manifest: Manifest, engine: Engine) -> Generated:
-    """Make what is missing of a set that was begun, and close it if all is there."""
-    folder, recipe, share = job.folder, manifest.recipe, engine.rank.share(range(len(job.plan)))
-    finished = _check_finished(folder, job.plan, manifest, share)
-    refuse_unknown_shards(folder, job.plan.paths())
-    missing = [index for index in share if job.plan.path(index) not in finished]
-    made = sum(map(job.plan.size, missing))
-    there = [record for record in manifest.shards if (folder / record.path).is_file()]
-    if missing or len(there) < len(job.plan) or not is_whole(folder, manifest):
-        reopen(folder, manifest, there)
-        with begun(folder, recipe), progress("generating", recipe.samples, recipe.samples - made) as advance:
-            engine.make(job, request, missing, advance)
-        if not close(folder, manifest, alone=engine.rank.count == 1):
-            return Generated(folder, recipe, made, complete=False)
-    tidy(folder)
-    return Generated(folder, recipe, made, complete=True)
-
-
-def _begin(folder: Path, recipe: Recipe, origin: Origin) -> Manifest:
-    """Give the manifest of the folder if it was begun with this recipe; begin it if no shard of it is finished."""
-    if (folder / MANIFEST).is_file():
-        manifest = Manifest.read(folder)
-        if manifest.recipe == recipe or manifest.complete or Records(folder).any() or not may_take_over(folder):
-            check_same_settings(folder, manifest.recipe.to_json(), recipe.to_json())
-            return manifest
-    else:
-        try:
-            check_output_folder(folder, is_ours=lambda entry: False)
-        except FolderInUseError:
-            if not (folder / MANIFEST).is_file():
-                raise
-            return _begin(folder, recipe, origin)  # another run began it just now
-    make_folder(folder)
-    manifest = Manifest(recipe, origin)
-    manifest.write(folder)
-    return manifest
-
-
-def _check_finished(folder: Path, plan: Plan, manifest: Manifest, share: range) -> set[str]:
-    """List the paths of a share's shards that are there, after checking that they are what they were."""
-    finished = set()
-    entered = Records(folder)
-    with progress("checking what is there", len(share)) as advance:
-        for index in share:
-            record = manifest.shards[index] if manifest.complete else entered.find(plan.path(index))
-            if record and (folder / record.path).is_file():
-                check_shard(folder, record)
-                finished.add(record.path)
-            advance(1, "")
-    return finished
+        manifest = begin(folder, Manifest(recipe, request.origin(backend)))
+        job = drawing_job(folder, plan, backend)
+        made, complete = finish(
+            folder,
+            manifest,
+            lambda missing, advance: chosen.make(job, request, recipe, missing, advance),
+            "generating",
+            share=chosen.rank.share(range(len(plan))),
+            alone=chosen.rank.count == 1,
+        )
+    return Generated(folder, recipe, made, complete)

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sio_data.compilation import SetRecipe, read_set_recipe
 from sio_data.errors import CorruptSetError, DamagedFileError, InputError
 from sio_data.files import read_json, sha256_json, write_json
-from sio_data.plan import Plan
-from sio_data.recipe import Recipe
+from sio_data.layout import Layout
 
 MANIFEST = "sio.json"
 _FORMAT = "sio-data/set/1"
@@ -84,14 +84,14 @@ class Manifest:
     """What a set holds and where it came from.
 
     Attributes:
-        recipe: What was asked for.
+        recipe: What it holds.
         origin: The generator's provenance.
         complete: Whether every shard is there.
         shards: The finished shards, in order; empty while the set is incomplete.
         versions: The packages that made it, by name.
     """
 
-    recipe: Recipe
+    recipe: SetRecipe
     origin: Origin
     complete: bool = False
     shards: tuple[ShardRecord, ...] = ()
@@ -108,9 +108,9 @@ class Manifest:
         return sha256_json([asdict(shard) for shard in self.shards])
 
     def _fits_plan(self) -> bool:
-        plan = Plan(self.recipe)
-        return len(self.shards) == len(plan) and all(
-            (shard.path, shard.samples) == (plan.path(index), plan.size(index))
+        layout = Layout(self.recipe)
+        return len(self.shards) == len(layout) and all(
+            (shard.path, shard.samples) == (layout.path(index), layout.size(index))
             for index, shard in enumerate(self.shards)
         )
 
@@ -142,7 +142,7 @@ class Manifest:
             if value.get("format") != _FORMAT:
                 raise InputError(f"format {value.get('format')!r} is not {_FORMAT!r}.")
             manifest = cls(
-                recipe=Recipe.from_json(value.get("recipe")),
+                recipe=read_set_recipe(value.get("recipe")),
                 origin=Origin(**value["generator"]),
                 complete=value["complete"] is True,
                 shards=tuple(map(ShardRecord.from_json, value["shards"])),

@@ -8,6 +8,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from sio_data.layout import Layout
 from sio_data.recipe import Recipe
 
 Integers = npt.NDArray[np.int64]
@@ -29,11 +30,6 @@ class ShardPlan:
     labels: Integers
     seeds: Integers
 
-    @property
-    def path(self) -> str:
-        """Where the shard lies in its set, with forward slashes."""
-        return _shard_path(self.index)
-
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -47,7 +43,7 @@ class ShardPlan:
             yield slice(start, start + size)
 
 
-class Plan:
+class Plan(Layout[Recipe]):
     """All shards of a recipe; each is worked out when it is asked for, from (recipe, index) alone.
 
     Sample i has class i modulo the number of classes, so that every shard is balanced to within one image and any
@@ -55,33 +51,17 @@ class Plan:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+        super().__init__(recipe)
         self._offset, self._stride = _seed_sequence(recipe.seed)
-
-    def __len__(self) -> int:
-        return self.recipe.shards
 
     def __iter__(self) -> Iterator[ShardPlan]:
         return (self[index] for index in range(len(self)))
 
-    def path(self, index: int) -> str:
-        """Give the path of a shard in its set, with forward slashes."""
-        return _shard_path(index)
-
-    def paths(self) -> list[str]:
-        """Give the paths of all shards, without working out what they hold."""
-        return [_shard_path(index) for index in range(len(self))]
-
-    def size(self, index: int) -> int:
-        """Give how many samples a shard holds."""
-        start = index * self.recipe.shard_size
-        return min(self.recipe.shard_size, self.recipe.samples - start)
-
     def __getitem__(self, index: int) -> ShardPlan:
         if not 0 <= index < len(self):
             raise IndexError(f"shard {index} of {len(self)}")
-        start = index * self.recipe.shard_size
-        samples = np.arange(start, min(start + self.recipe.shard_size, self.recipe.samples), dtype=np.int64)
+        start = self.start(index)
+        samples = np.arange(start, start + self.size(index), dtype=np.int64)
         return ShardPlan(index, start, self.labels(samples), self.seeds(samples))
 
     @overload
@@ -117,10 +97,6 @@ class Plan:
         """Give the index of the sample that a seed belongs to, or None if it belongs to none."""
         place = (seed - self._offset) * pow(self._stride, -1, 2**32) % 2**32
         return place % self.recipe.samples if place < self.attempts * self.recipe.samples else None
-
-
-def _shard_path(index: int) -> str:
-    return f"data/train-{index:06d}.tar"
 
 
 def _seed_sequence(seed: int) -> tuple[int, int]:

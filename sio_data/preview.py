@@ -99,7 +99,7 @@ def _open(source: str | Path, image_size: int | None) -> _Labelled:
     if (folder := _folder_of_set(source)) is not None:
         synthetic = open_set(folder)
         recipe = synthetic.manifest.recipe
-        counts = dict.fromkeys(recipe.class_names, recipe.per_class)
+        counts = dict(zip(recipe.class_names, recipe.counts, strict=True))
         return _Labelled(recipe.image_size, counts, ((one.label, one.image) for one in synthetic.samples()))
     images = load_source(str(source), image_size=image_size, hold_out=False)
     pixels = images.images.permute(0, 2, 3, 1).numpy()

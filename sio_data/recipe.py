@@ -82,6 +82,11 @@ class Recipe:
         return self.per_class * len(self.class_names)
 
     @property
+    def counts(self) -> tuple[int, ...]:
+        """Images of each class."""
+        return (self.per_class,) * len(self.class_names)
+
+    @property
     def shards(self) -> int:
         """In how many shards they lie."""
         return -(-self.samples // self.shard_size)

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
+from sio_data.compilation import SetRecipe, read_set_recipe
 from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import read_json, sha256_file
+from sio_data.layout import Layout
 from sio_data.manifest import MANIFEST, Manifest, Origin, ShardRecord
-from sio_data.plan import Plan
-from sio_data.recipe import Recipe
 from sio_data.records import RECORDS
 
 CARD = "README.md"
@@ -61,7 +61,7 @@ def recover_manifest(folder: Path) -> Manifest:
             return _with_records(folder, Manifest(recipe, origin, complete=True), stated)
     raise CorruptSetError(
         f"{folder} cannot be mended: no two of {MANIFEST}, {CARD} and the shards name the same recipe "
-        f"(the shards name {in_shards or 'none'}). Make it anew with: sio-data generate"
+        f"(the shards name {in_shards or 'none'}). Make it anew."
     )
 
 
@@ -73,9 +73,9 @@ def _with_records(folder: Path, manifest: Manifest, stated: dict[str, Any]) -> M
     return replace(manifest, complete=bool(records) or not (folder / RECORDS).is_dir(), shards=records)
 
 
-def _read_copy(copy: dict[str, Any]) -> tuple[Recipe, Origin] | None:
+def _read_copy(copy: dict[str, Any]) -> tuple[SetRecipe, Origin] | None:
     try:
-        return Recipe.from_json(copy.get("recipe")), Origin(**copy["generator"])
+        return read_set_recipe(copy.get("recipe")), Origin(**copy["generator"])
     except (InputError, KeyError, TypeError, OverflowError, ValueError):
         return None
 
@@ -97,21 +97,21 @@ def card_copy(folder: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _records_of_files(folder: Path, recipe: Recipe, draws: object) -> tuple[ShardRecord, ...]:
+def _records_of_files(folder: Path, recipe: SetRecipe, draws: object) -> tuple[ShardRecord, ...]:
     """Record the shards as they lie there; the card's digest tells whether they are those that were made."""
-    plan = Plan(recipe)
-    sizes = [plan.size(index) for index in range(len(plan))]
-    draws = draws if isinstance(draws, list) and len(draws) == len(plan) else sizes
+    layout = Layout(recipe)
+    sizes = [layout.size(index) for index in range(len(layout))]
+    draws = draws if isinstance(draws, list) and len(draws) == len(layout) else sizes
     return tuple(
-        ShardRecord(plan.path(index), sha256_file(path), path.stat().st_size, sizes[index], draws[index])
-        for index in range(len(plan))
-        if (path := folder / plan.path(index)).is_file()
+        ShardRecord(layout.path(index), sha256_file(path), path.stat().st_size, sizes[index], draws[index])
+        for index in range(len(layout))
+        if (path := folder / layout.path(index)).is_file()
     )
 
 
-def _stated(stated: dict[str, Any], recipe: Recipe) -> tuple[ShardRecord, ...]:
+def _stated(stated: dict[str, Any], recipe: SetRecipe) -> tuple[ShardRecord, ...]:
     """Read what is sound of an edited list of shards."""
-    planned = {*Plan(recipe).paths()}
+    planned = {*Layout(recipe).paths()}
     records: dict[str, ShardRecord] = {}
     shards = stated.get("shards")
     for value in shards if isinstance(shards, list) else []:

@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sio_data.completion import close, reopen, tidy
-from sio_data.engines.job import ShardJob
-from sio_data.errors import CorruptSetError
+from sio_data.engines.drawing import drawing_job
+from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import as_folder, sha256_file
+from sio_data.layout import Layout
 from sio_data.manifest import Manifest, ShardRecord
 from sio_data.plan import Plan
 from sio_data.progress import progress
+from sio_data.recipe import Recipe
 from sio_data.records import Records
 from sio_data.regeneration import reopen_generator
 from sio_data.sets import unknown_shards
@@ -57,43 +59,53 @@ def repair(
     """
     folder = as_folder(folder)
     manifest, faults = examine(folder)
-    plan = Plan(manifest.recipe)
-    doubles = _doubled_shards(folder, manifest, plan)
-    sound = _sound_records(folder, manifest, plan, faults)
-    missing = [index for index, path in enumerate(plan.paths()) if path not in sound]
+    layout = Layout(manifest.recipe)
+    doubles = _doubled_shards(folder, manifest)
+    sound = _sound_records(folder, manifest, faults)
+    missing = [index for index, path in enumerate(layout.paths()) if path not in sound]
     if faults or missing or not manifest.complete:
         if missing:
+            recipe = _own_recipe(manifest)
             generator = reopen_generator(manifest, weights, sampling, device)
         for path in doubles:
             path.unlink()
-        Records(folder).drop(plan.path(index) for index in missing)
+        Records(folder).drop(layout.path(index) for index in missing)
         reopen(folder, replace(manifest, complete=True), list(sound.values()))  # all of it is written anew
         if missing:
-            with progress("mending", sum(map(plan.size, missing))) as advance:
-                ShardJob(folder, plan, generator).make(missing, advance)
+            with progress("mending", sum(map(layout.size, missing))) as advance:
+                drawing_job(folder, Plan(recipe), generator).make(missing, advance)
         close(folder, manifest, alone=True)
     tidy(folder)
-    remade, removed = tuple(plan.path(index) for index in missing), tuple(f"data/{path.name}" for path in doubles)
+    remade, removed = tuple(layout.path(index) for index in missing), tuple(f"data/{path.name}" for path in doubles)
     return Repaired(folder, tuple(faults), remade, removed)
 
 
-def _sound_records(folder: Path, manifest: Manifest, plan: Plan, faults: Sequence[Fault]) -> dict[str, ShardRecord]:
+def _own_recipe(manifest: Manifest) -> Recipe:
+    if isinstance(manifest.recipe, Recipe):
+        return manifest.recipe
+    raise InputError(
+        "shards of a set that was imported or filtered are not drawn by a generator. Delete what is damaged in data/ "
+        f"and run this again with the same --out: {manifest.origin.command}"
+    )
+
+
+def _sound_records(folder: Path, manifest: Manifest, faults: Sequence[Fault]) -> dict[str, ShardRecord]:
     """Give the records of the shards that can stay, by path."""
     if manifest.complete:
         bad = {fault.path for fault in faults}
         return {record.path: record for record in manifest.shards if record.path not in bad}
-    entered = {path: Records(folder).find(path) for path in plan.paths()}
+    entered = {path: Records(folder).find(path) for path in Layout(manifest.recipe).paths()}
     return {path: record for path, record in entered.items() if record and not shard_fault(folder, record, manifest)}
 
 
-def _doubled_shards(folder: Path, manifest: Manifest, plan: Plan) -> list[Path]:
+def _doubled_shards(folder: Path, manifest: Manifest) -> list[Path]:
     """List the files in `data/` that are copies of shards of the set.
 
     Raises:
         CorruptSetError: A file is neither a shard nor a copy of one.
     """
     hashes = {record.sha256 for record in manifest.shards}
-    strange = unknown_shards(folder, plan.paths())
+    strange = unknown_shards(folder, Layout(manifest.recipe).paths())
     for path in strange:
         if not path.is_file() or sha256_file(path) not in hashes:
             raise CorruptSetError(f"{path} is not part of the set, nor a copy of a part. Move it out of there.")

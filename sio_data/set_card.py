@@ -1,29 +1,75 @@
 """The card of a synthetic set: its README.md, whose metadata `load_dataset` heeds."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sio_data.manifest import Manifest
-from sio_data.recovery import card_copy, card_metadata, copy_for_card, manifest_copy
+from sio_data.recovery import CARD, card_copy, card_metadata, copy_for_card, manifest_copy
 from sio_data.rendering import Verbatim, render_card
 
+_NOTES_MARK = "<!-- Your notes go below this line: they are kept when the card is written anew. -->"
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 
 
-def render_set_card(manifest: Manifest) -> str:
-    """Write the card of a complete set."""
+def render_set_card(
+    manifest: Manifest,
+    *,
+    measures: Sequence[tuple[str, str]] = (),
+    notes: str = "",
+    repository: str | None = None,
+    tag: str | None = None,
+    models: Sequence[str] = (),
+) -> str:
+    """Write the card of a complete set.
+
+    Args:
+        manifest: Of the set.
+        measures: Of its quality: names and values.
+        notes: What its owner wrote below the card's last line.
+        repository: Where it is published, `owner/name`.
+        tag: Under which readers are to load it.
+        models: Repositories of classifiers that were trained on it.
+    """
     recipe, origin = manifest.recipe, manifest.origin
     return render_card(
         "set",
         _metadata(manifest),
-        title=f"Synthetic images of {', '.join(recipe.class_names[:6])}{', …' if len(recipe.class_names) > 6 else ''}",
+        title=_title(manifest),
         samples=recipe.samples,
         refused=manifest.draws - recipe.samples,
+        source=f"hub:{repository}{f'@{tag}' if tag else ''}" if repository else "path/to/this/folder",
+        repository=repository,
+        tag=tag,
+        models=models,
+        measures=measures,
+        licence_known=is_known_licence(origin.licence),
         copy=Verbatim(copy_for_card(manifest)),
+        notes=Verbatim(f"{_NOTES_MARK}\n{notes}"),
         recipe_hash=recipe.hash,
         **recipe.to_json(),
         **vars(origin),
     )
+
+
+def read_notes(folder: Path) -> str:
+    """Read what a set's owner wrote below the card's last line; nothing if there is no card."""
+    try:
+        return (folder / CARD).read_text(encoding="utf-8").partition(f"{_NOTES_MARK}\n")[2]
+    except (OSError, ValueError):
+        return ""
+
+
+def is_known_licence(licence: str) -> bool:
+    """Tell whether anybody stated the terms of something."""
+    return licence.strip().lower() not in ("", "unknown", "none")
+
+
+def _title(manifest: Manifest) -> str:
+    names = manifest.recipe.class_names
+    return f"Synthetic images of {', '.join(names[:6])}{', …' if len(names) > 6 else ''}"
 
 
 def card_fits(folder: Path, manifest: Manifest) -> bool:
@@ -35,10 +81,23 @@ def card_fits(folder: Path, manifest: Manifest) -> bool:
     )
 
 
-def render_incomplete_card(manifest: Manifest) -> str:
+def render_incomplete_card(manifest: Manifest, notes: str = "") -> str:
     """Write the card of a set that is not finished: it makes `load_dataset` find nothing, on purpose."""
     nothing = {"configs": [{"config_name": "incomplete", "data_files": "this-set-is-incomplete"}]}
-    return render_card("incomplete", nothing, samples=manifest.recipe.samples, copy=Verbatim(copy_for_card(manifest)))
+    return render_card(
+        "incomplete",
+        nothing,
+        samples=manifest.recipe.samples,
+        copy=Verbatim(copy_for_card(manifest)),
+        notes=Verbatim(f"{_NOTES_MARK}\n{notes}"),
+    )
+
+
+def _licence(licence: str) -> dict[str, str]:
+    """Give the metadata of a licence: the Hub knows its own names, and `other` with a name."""
+    if not is_known_licence(licence):
+        return {"license": "unknown"}
+    return {"license": licence} if _LICENCE.fullmatch(licence) else {"license": "other", "license_name": licence}
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:
@@ -53,8 +112,10 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
     data_bytes = sum(shard.bytes for shard in manifest.shards)
     category = next((name for bound, name in _SIZE_CATEGORIES.items() if recipe.samples < bound), "n>1M")
     return {
-        "license": manifest.origin.licence,
+        "pretty_name": _title(manifest),
+        **_licence(manifest.origin.licence),
         "task_categories": ["image-classification"],
+        "annotations_creators": ["machine-generated"],
         "tags": ["synthetic", "webdataset", "sio", "out-of-distribution-detection"],
         "size_categories": [category],
         "configs": [

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -48,36 +49,41 @@ class SyntheticSet:
         except MemoryError as error:
             raise InputError(f"{self.folder} does not fit in memory: {recipe.samples:,} images.") from error
         labels = np.empty(recipe.samples, np.int64)
-        filled = 0
         with progress(f"reading {self.folder}", recipe.samples) as advance:
-            for record in self.manifest.shards:
-                for sample in read_shard(self.folder, record, recipe):
-                    if sample.index != filled:
-                        raise CorruptSetError(f"{self.folder / record.path}: sample {sample.index} is out of order.")
-                    images[filled], labels[filled] = sample.image, sample.label
-                    filled += 1
-                advance(record.samples, "")
+            for place, sample in enumerate(self.samples()):
+                images[place], labels[place] = sample.image, sample.label
+                advance(1, "")
         pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         return ImageSet(pixels, torch.from_numpy(labels), recipe.class_names, str(self.folder))
 
     def samples(self) -> Iterator[Sample]:
-        """Read sample by sample, in the order of the set; each shard is checked before the first of it.
+        """Read the samples one after the other, in the order of the set; the hash of each shard is checked before.
 
         Raises:
-            DamagedFileError: A shard is truncated, edited, missing or not what the recipe asks for.
+            CorruptSetError: A shard is truncated, edited, missing or not what the recipe asks for.
         """
         for record in self.manifest.shards:
             yield from read_shard(self.folder, record, self.manifest.recipe)
 
+    def batches(self, size: int) -> Iterator[list[Sample]]:
+        """Read the samples in batches of `size`, in the order of the set; the last one may be smaller.
+
+        Raises:
+            CorruptSetError: A shard is truncated, edited, missing or not what the recipe asks for.
+        """
+        samples = self.samples()
+        while batch := list(islice(samples, size)):
+            yield batch
+
     def write_preview(self) -> None:
-        """Draw `preview.png` from as many shards as it takes: one row a class, of at most 100 classes."""
+        """Draw `preview.png` from as many shards as it takes: one row for each of the first 100 classes that have some."""
         recipe = self.manifest.recipe
-        columns = min(_PREVIEW_COLUMNS, recipe.per_class)
+        shown = [label for label, count in enumerate(recipe.counts) if count][:_PREVIEW_ROWS]
+        wanted = {label: min(_PREVIEW_COLUMNS, recipe.counts[label]) for label in shown}
         side = min(recipe.image_size, _PREVIEW_SIDE)
-        wanted = dict.fromkeys(range(len(recipe.class_names))[:_PREVIEW_ROWS], columns)
         rows = first_of_each(((sample.label, sample.image) for sample in self.samples()), wanted, side)
         grid = [(recipe.class_names[label], images) for label, images in rows.items()]
-        write_class_grid(self.folder / PREVIEW, grid, columns)
+        write_class_grid(self.folder / PREVIEW, grid, max(wanted.values()))
 
 
 def open_set(folder: str | Path) -> SyntheticSet:
@@ -96,7 +102,7 @@ def open_set(folder: str | Path) -> SyntheticSet:
         raise InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
     manifest = Manifest.read(folder)
     if not manifest.complete:
-        raise IncompleteError(f"{folder} is incomplete. Run the `sio-data generate` command that began it again.")
+        raise IncompleteError(f"{folder} is incomplete. Run the command that began it again.")
     refuse_unknown_shards(folder, (record.path for record in manifest.shards))
     return SyntheticSet(folder, manifest)
 

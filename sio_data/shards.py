@@ -1,22 +1,25 @@
 """Write, read and check one shard: a WebDataset tar that is the same to the byte whenever it is made again.
 
 A sample is three adjacent members, in this order: `<key>.png`, `<key>.cls` (the label in ASCII) and `<key>.json`
-(index, label, class, seed, recipe). The key is the sample's index in the set with nine digits; it holds no dot,
-because WebDataset cuts a name at the first one.
+(index, label, class and recipe, and the seed or, of a compiled sample, its source). The key is the sample's index in
+the set with nine digits; it holds no dot, because WebDataset cuts a name at the first one.
 """
 
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from sio_data.compilation import SetRecipe
 from sio_data.errors import DamagedFileError, InputError
 from sio_data.files import atomic_path, canonical_json, sha256_file
 from sio_data.images import Pixels, decode, encode
+from sio_data.layout import Layout
 from sio_data.manifest import ShardRecord
-from sio_data.plan import Integers, Plan, ShardPlan
+from sio_data.plan import Integers, Plan
 from sio_data.recipe import Recipe
 
 _MAX_METADATA_BYTES = 1 << 16
@@ -26,78 +29,90 @@ _SUM_WITHOUT_NAME_AND_SIZE = sum(b"0000644" + b"0000000" * 2 + b"0" * 11 + b" " 
 
 @dataclass(frozen=True)
 class Sample:
-    """One synthetic image.
+    """One image of a set.
 
     Attributes:
         index: Its place in the set.
-        label: Index into the recipe's class names.
-        seed: What all its noise comes from.
+        label: Index into the class names.
         image: uint8 [H, W, 3], RGB.
+        metadata: Its JSON: index, label, class and recipe, and either `seed`, what all its noise comes from, or
+            `source`, an object that says where a compiled sample was.
     """
 
     index: int
     label: int
-    seed: int
     image: Pixels
+    metadata: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """What its files are named by."""
+        return f"{self.index:09d}"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive samples of a shard, as they were drawn.
+    """Consecutive samples of a shard, on their way into it.
 
     Attributes:
         images: uint8 [B, H, W, 3], RGB.
-        seeds: int64 [B], those that made the images.
+        labels: int64 [B].
+        details: What the metadata of each says of where it comes from: `seed` or `source`.
         draws: How many images were drawn to get them.
     """
 
     images: Pixels
-    seeds: Integers
+    labels: Integers
+    details: Sequence[Mapping[str, Any]]
     draws: int
 
+    def __len__(self) -> int:
+        return len(self.images)
 
-def write_shard(folder: Path, shard: ShardPlan, recipe: Recipe, batches: Iterable[Batch]) -> ShardRecord:
+
+def write_shard(folder: Path, layout: Layout[SetRecipe], index: int, batches: Iterable[Batch]) -> ShardRecord:
     """Write a shard into a set.
 
     Args:
         folder: The set's folder; `data/` is there.
-        shard: Its labels.
-        recipe: The recipe they come from.
+        layout: How the set is cut in shards.
+        index: Which shard.
         batches: All its samples, in order.
 
     Returns:
         The record of the finished file.
     """
     digest, size, count, draws = hashlib.sha256(), 0, 0, 0
-    with atomic_path(folder / shard.path) as temporary, temporary.open("wb") as file:
+    path, start = layout.path(index), layout.start(index)
+    with atomic_path(folder / path) as temporary, temporary.open("wb") as file:
         for batch in batches:
-            data = b"".join(_members(shard, count, recipe, batch))
+            data = b"".join(_members(layout.recipe, start + count, batch))
             digest.update(data)
             file.write(data)
-            size, count, draws = size + len(data), count + len(batch.seeds), draws + batch.draws
+            size, count, draws = size + len(data), count + len(batch), draws + batch.draws
         end = bytes(2 * tarfile.BLOCKSIZE + -(size + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE)
         digest.update(end)
         file.write(end)
-    return ShardRecord(shard.path, digest.hexdigest(), size + len(end), len(shard), draws)
+    return ShardRecord(path, digest.hexdigest(), size + len(end), layout.size(index), draws)
 
 
-def shard_bytes(shard: ShardPlan, recipe: Recipe, batches: Iterable[Batch]) -> int:
+def shard_bytes(recipe: SetRecipe, batches: Iterable[Batch]) -> int:
     """Give how many bytes the samples take in a shard."""
-    return sum(len(data) for batch in batches for data in _members(shard, 0, recipe, batch))
+    return sum(len(data) for batch in batches for data in _members(recipe, 0, batch))
 
 
-def _members(shard: ShardPlan, first: int, recipe: Recipe, batch: Batch) -> Iterator[bytes]:
-    """Give the members of a batch whose first sample is number `first` of the shard."""
+def _members(recipe: SetRecipe, first: int, batch: Batch) -> Iterator[bytes]:
+    """Give the members of a batch whose first sample has the index `first` in the set."""
     files = encode(batch.images, recipe.image_format)
-    for offset, (image, seed) in enumerate(zip(files, batch.seeds.tolist(), strict=True), start=first):
-        index, label = shard.start + offset, int(shard.labels[offset])
+    samples = zip(files, batch.labels.tolist(), batch.details, strict=True)
+    for index, (image, label, details) in enumerate(samples, start=first):
         yield from _member(f"{index:09d}.{recipe.image_format}", image)
         yield from _member(f"{index:09d}.cls", str(label).encode())
-        yield from _member(f"{index:09d}.json", _metadata(recipe, index, label, seed))
+        yield from _member(f"{index:09d}.json", _metadata(recipe, index, label, details))
 
 
-def _metadata(recipe: Recipe, index: int, label: int, seed: int) -> bytes:
-    value = {"index": index, "label": label, "class": recipe.class_names[label], "seed": seed, "recipe": recipe.hash}
+def _metadata(recipe: SetRecipe, index: int, label: int, details: Mapping[str, Any]) -> bytes:
+    value = {"index": index, "label": label, "class": recipe.class_names[label], "recipe": recipe.hash, **details}
     return canonical_json(value).encode()
 
 
@@ -137,7 +152,7 @@ def is_sound(folder: Path, record: ShardRecord) -> bool:
     return path.is_file() and path.stat().st_size == record.bytes and sha256_file(path) == record.sha256
 
 
-def read_shard(folder: Path, record: ShardRecord, recipe: Recipe) -> Iterator[Sample]:
+def read_shard(folder: Path, record: ShardRecord, recipe: SetRecipe) -> Iterator[Sample]:
     """Check a shard's hash, then read its samples.
 
     Raises:
@@ -145,7 +160,7 @@ def read_shard(folder: Path, record: ShardRecord, recipe: Recipe) -> Iterator[Sa
     """
     check_shard(folder, record)
     path = folder / record.path
-    expected = _Expected(record, Plan(recipe))
+    expected = _Expected(record, recipe)
     count = 0
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
@@ -176,11 +191,12 @@ def _triples(tar: tarfile.TarFile, image_format: str, most_bytes: int) -> Iterat
 
 
 class _Expected:
-    """Compares the samples of a shard, one after the other, to what the recipe plans for it."""
+    """Compares the samples of a shard, one after the other, to what is due there."""
 
-    def __init__(self, record: ShardRecord, plan: Plan) -> None:
-        self._plan, self._recipe = plan, plan.recipe
-        self._next = int(record.path[-10:-4]) * plan.recipe.shard_size
+    def __init__(self, record: ShardRecord, recipe: SetRecipe) -> None:
+        self._recipe = recipe
+        self._plan = Plan(recipe) if isinstance(recipe, Recipe) else None
+        self._next = int(record.path[-10:-4]) * recipe.shard_size
         self._seeds: set[int] = set()
 
     def check(self, key: str, image: bytes, label: bytes, metadata: bytes) -> Sample:
@@ -191,25 +207,28 @@ class _Expected:
         """
         try:
             value = json.loads(metadata)
-            index, number, seed = int(key), int(label), int(value["seed"])
+            index, number = int(key), int(label)
+            details = {"seed": int(value["seed"])} if self._plan else {"source": dict(value["source"])}
+            sound = 0 <= number < len(self._recipe.class_names)
+            fitting = sound and metadata == _metadata(self._recipe, index, number, details)
         except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise InputError(f"{key}: its label or metadata cannot be read ({error}).") from error
-        if not 0 <= number < len(self._recipe.class_names):
+        if not sound:
             raise InputError(f"{key}: label {number} is outside the class map of {len(self._recipe.class_names)}.")
-        if metadata != _metadata(self._recipe, index, number, seed):
+        if not fitting:
             raise InputError(f"{key}: its metadata does not fit its label, its key or the recipe.")
         if index != self._next or index >= self._recipe.samples:
             raise InputError(f"{key}: sample {self._next} is due here.")
-        if number != self._plan.labels(index) or not self._seed_fits(index, seed):
-            raise InputError(f"{key}: label {number} and seed {seed} are not those that the recipe plans for it.")
+        if self._plan:
+            self._check_plan(self._plan, index, number, value["seed"])
         self._next += 1
-        self._seeds.add(seed)
-        return Sample(index, number, seed, decode(image, self._recipe.image_size))
+        return Sample(index, number, decode(image, self._recipe.image_size), value)
 
-    def _seed_fits(self, index: int, seed: int) -> bool:
-        """Tell whether the seed is the sample's first, or another of its shard's, which serve redraws."""
-        if seed == self._plan.seeds(index):
-            return True
-        owner = self._plan.sample_of(seed)
-        size = self._recipe.shard_size
-        return owner is not None and owner // size == index // size and seed not in self._seeds
+    def _check_plan(self, plan: Plan, index: int, label: int, seed: int) -> None:
+        """Check label and seed: the sample's first seed, or another of its shard's, which serve redraws."""
+        owner, size = plan.sample_of(seed), plan.recipe.shard_size
+        own = seed == plan.seeds(index)
+        redrawn = owner is not None and owner // size == index // size and seed not in self._seeds
+        if label != plan.labels(index) or not (own or redrawn):
+            raise InputError(f"{index:09d}: label {label} and seed {seed} are not those that the recipe plans for it.")
+        self._seeds.add(seed)

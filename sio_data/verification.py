@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sio_data.errors import DamagedFileError, IncompleteError, InputError
 from sio_data.files import as_folder
+from sio_data.layout import Layout
 from sio_data.manifest import MANIFEST, Manifest, ShardRecord
-from sio_data.plan import Plan
 from sio_data.progress import progress
 from sio_data.recovery import CARD, is_of_another_set, recover_manifest
 from sio_data.regeneration import Comparison, compare_samples
@@ -72,7 +72,7 @@ def verify(
     folder = as_folder(folder)
     manifest, faults = examine(folder)
     if not manifest.complete:
-        raise IncompleteError(f"{folder} is incomplete. Run the `sio-data generate` command that began it again.")
+        raise IncompleteError(f"{folder} is incomplete. Run the command that began it again.")
     comparison = None
     if regenerate and not faults:
         comparison = compare_samples(SyntheticSet(folder, manifest), regenerate, weights, sampling, device)
@@ -89,8 +89,8 @@ def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
     if not (folder / MANIFEST).exists() and not any((folder / "data").glob("train-*.tar")):
         raise InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
     manifest, faults = _read_manifest(folder)
-    plan = Plan(manifest.recipe)
-    strange = unknown_shards(folder, plan.paths())
+    layout = Layout(manifest.recipe)
+    strange = unknown_shards(folder, layout.paths())
     if manifest.complete:
         sound_manifest = not faults
         faults += _shard_faults(folder, manifest)
@@ -114,13 +114,13 @@ def _read_manifest(folder: Path) -> tuple[Manifest, list[Fault]]:
 def _shard_faults(folder: Path, manifest: Manifest) -> list[Fault]:
     faults = []
     records = {record.path: record for record in manifest.shards}
-    plan = Plan(manifest.recipe)
+    layout = Layout(manifest.recipe)
     with progress(f"verifying {folder}", manifest.recipe.samples) as advance:
-        for index, path in enumerate(plan.paths()):
+        for index, path in enumerate(layout.paths()):
             fault = shard_fault(folder, records.get(path), manifest)
             if fault:
                 faults.append(Fault(path, fault))
-            advance(plan.size(index), "")
+            advance(layout.size(index), "")
     return faults
 
 

@@ -90,7 +90,7 @@ def test_the_command_writes_the_picture_and_compares(
     made = regenerate(tiny_set, 7, weights=str(tiny_generator))
     assert np.array_equal(np.asarray(Image.open(out)), made.image)
     said = capsys.readouterr().out
-    assert said.startswith(f"sample 000000007, label 1 (one), seed {made.sample.seed}: ")
+    assert said.startswith(f"sample 000000007, label 1 (one), seed {made.seed}: ")
     assert said.endswith("identical to the stored image.\n" if not made.difference.any() else "1 of 255.\n")
 
 

@@ -21,13 +21,14 @@ def images() -> np.ndarray:
 
 
 def batches(plan: ShardPlan, images: np.ndarray) -> list[Batch]:
-    return [Batch(images[cut], plan.seeds[cut], len(images[cut])) for cut in plan.batches(3)]
+    seeds = [{"seed": seed} for seed in plan.seeds.tolist()]
+    return [Batch(images[cut], plan.labels[cut], seeds[cut], len(images[cut])) for cut in plan.batches(3)]
 
 
 @pytest.fixture
 def shard(tmp_path: Path, recipe: Recipe, images: np.ndarray) -> ShardRecord:
     (tmp_path / "data").mkdir()
-    return write_shard(tmp_path, Plan(recipe)[1], recipe, batches(Plan(recipe)[1], images))
+    return write_shard(tmp_path, Plan(recipe), 1, batches(Plan(recipe)[1], images))
 
 
 def test_round_trip(tmp_path: Path, recipe: Recipe, shard: ShardRecord, images: np.ndarray) -> None:
@@ -35,7 +36,7 @@ def test_round_trip(tmp_path: Path, recipe: Recipe, shard: ShardRecord, images: 
     plan = Plan(recipe)[1]
     assert [sample.index for sample in samples] == [4, 5, 6, 7]
     assert [sample.label for sample in samples] == plan.labels.tolist()
-    assert [sample.seed for sample in samples] == plan.seeds.tolist()
+    assert [sample.metadata["seed"] for sample in samples] == plan.seeds.tolist()
     assert np.array_equal([sample.image for sample in samples], images)
 
 
@@ -45,7 +46,7 @@ def test_lossless_formats_keep_every_pixel(
 ) -> None:
     (tmp_path / "data").mkdir()
     recipe = dataclasses.replace(recipe, image_format=image_format)
-    record = write_shard(tmp_path, Plan(recipe)[0], recipe, batches(Plan(recipe)[0], images))
+    record = write_shard(tmp_path, Plan(recipe), 0, batches(Plan(recipe)[0], images))
     assert np.array_equal([sample.image for sample in read_shard(tmp_path, record, recipe)], images)
 
 
@@ -82,7 +83,7 @@ def test_written_again_it_is_the_same_to_the_byte(
     tmp_path: Path, recipe: Recipe, shard: ShardRecord, images: np.ndarray
 ) -> None:
     before = (tmp_path / shard.path).read_bytes()
-    assert write_shard(tmp_path, Plan(recipe)[1], recipe, batches(Plan(recipe)[1], images)) == shard
+    assert write_shard(tmp_path, Plan(recipe), 1, batches(Plan(recipe)[1], images)) == shard
     assert (tmp_path / shard.path).read_bytes() == before
 
 
@@ -90,11 +91,11 @@ def test_an_error_while_writing_leaves_nothing(tmp_path: Path, recipe: Recipe, i
     (tmp_path / "data").mkdir()
 
     def broken() -> object:
-        yield Batch(images[:1], np.zeros(1, np.int64), 1)
+        yield Batch(images[:1], np.zeros(1, np.int64), [{"seed": 0}], 1)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_shard(tmp_path, Plan(recipe)[0], recipe, broken())
+        write_shard(tmp_path, Plan(recipe), 0, broken())
     assert list((tmp_path / "data").iterdir()) == []
 
 

@@ -34,7 +34,7 @@ def command(
     largest = int(made.difference.max())
     same = "identical to the stored image" if largest == 0 else f"a value differs by up to {largest} of 255"
     sample = made.sample
-    typer.echo(f"sample {sample.index:09d}, label {sample.label} ({made.class_name}), seed {sample.seed}: {same}.")
+    typer.echo(f"sample {sample.key}, label {sample.label} ({made.class_name}), seed {made.seed}: {same}.")
 
 
 command.__name__ = "regenerate"

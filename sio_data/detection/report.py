@@ -11,6 +11,7 @@ from sio_data.detection.metrics import roc_points
 from sio_data.detection.results import Results, Spread
 from sio_data.errors import SioDataError
 from sio_data.manifest import MANIFEST, Manifest
+from sio_data.recipe import Recipe
 from sio_data.rendering import render_html
 from sio_data.sets import PREVIEW, open_set
 from sio_data.training import read_record
@@ -132,7 +133,7 @@ def _commands(records: list[dict[str, Any]], synthetic: dict[str, Manifest], res
     made: list[str] = []
     for name, manifest in synthetic.items():
         fitted = read_record(Path(manifest.origin.weights))
-        if fitted.get("revision") == manifest.recipe.revision:
+        if isinstance(manifest.recipe, Recipe) and fitted.get("revision") == manifest.recipe.revision:
             made.append(str(fitted.get("command", "")))
         made.append(f"{manifest.origin.command} {shlex.join(['--out', name])}")
     trained = [str(record.get("command", "")) for record in records]

@@ -11,6 +11,7 @@ from sio_data.engines.order import WorkOrder
 from sio_data.engines.ranks import Rank, is_torchrun, read_rank
 from sio_data.errors import InputError
 from sio_data.files import is_url
+from sio_data.recipe import Recipe
 from sio_data.request import Request
 
 ENGINES = ("auto", "local", "ranks", "ray")
@@ -73,20 +74,21 @@ class Engine:
         else:
             yield
 
-    def make(self, job: ShardJob, request: Request, missing: Sequence[int], advance: Advance) -> None:
+    def make(self, job: ShardJob, request: Request, recipe: Recipe, missing: Sequence[int], advance: Advance) -> None:
         """Make shards.
 
         Args:
             job: Of the set, open in this process.
             request: How other processes open it.
+            recipe: Of the set.
             missing: Indices of the shards.
             advance: Told how many samples were made.
         """
         if self.name == "ray":
-            order = WorkOrder.of(job, request)
+            order = WorkOrder.of(job.folder, request, recipe)
             ray_cluster.make_shards(order, missing, self.workers, self.device, advance)
         elif len(self.devices) > 1 and len(missing) > 1:
-            local.make_shards(WorkOrder.of(job, request), missing, self.devices, advance)
+            local.make_shards(WorkOrder.of(job.folder, request, recipe), missing, self.devices, advance)
         else:
             # Behind a URL nobody can claim a shard: runs that begin at different places seldom make the same one.
             first = secrets.randbelow(len(missing)) if missing and is_url(job.folder) else 0

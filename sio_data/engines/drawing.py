@@ -2,11 +2,13 @@
 
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 
+from sio_data.engines.job import ShardJob
 from sio_data.errors import SioDataError
 from sio_data.generator import Generator, JudgingGenerator
 from sio_data.images import Pixels
@@ -43,11 +45,16 @@ class Drawer:
         if not hasattr(self._generator, "judge"):
             for batch in batches:
                 seeds = self._plan.seeds(batch)
-                yield Batch(channels_last(self.sample(self.own_labels(batch), seeds)), seeds, len(batch))
+                images = channels_last(self.sample(self.own_labels(batch), seeds))
+                yield self.batch(batch, images, seeds, len(batch))
         else:
             judging = cast("JudgingGenerator", self._generator)
             for batch in batches if judging.conditional else [samples]:
                 yield _Selection(self, judging, batch).fill()
+
+    def batch(self, samples: Integers, images: Pixels, seeds: Integers, draws: int) -> Batch:
+        """Put together what was drawn for samples, by their index in the set."""
+        return Batch(images, self._plan.labels(samples), [{"seed": seed} for seed in seeds.tolist()], draws)
 
     def own_labels(self, samples: Integers) -> Integers:
         """Give the generator's own labels of samples; several places of one name take turns."""
@@ -109,7 +116,7 @@ class _Selection:
             draws += len(slots)
             if barren > self._generator.patience:
                 raise SioDataError(f"{barren} draws in a row gave nothing usable{self._missing()}. {self._explain()}")
-        return Batch(self._images, self._seeds, draws)
+        return self._drawer.batch(self._samples, self._images, self._seeds, draws)
 
     def _candidates(self) -> list[int]:
         """List the samples to draw for now: a whole batch if any draw can serve any sample of its class."""
@@ -144,6 +151,12 @@ class _Selection:
 
     def _explain(self) -> str:
         return self._generator.explain()
+
+
+def drawing_job(folder: Path, plan: Plan, generator: Generator) -> ShardJob:
+    """Give the job of a set whose shards a generator draws."""
+    drawer = Drawer(plan, generator)
+    return ShardJob(folder, plan, lambda index: drawer.draw(plan[index]))
 
 
 def channels_last(images: torch.Tensor) -> Pixels:

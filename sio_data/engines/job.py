@@ -1,4 +1,4 @@
-"""What every engine runs: make shards, each from (recipe, index) alone, and enter a record of each."""
+"""What every engine runs: make shards, each from its number alone, and enter a record of each."""
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
@@ -9,13 +9,12 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import TypeAlias
 
+from sio_data.compilation import SetRecipe
 from sio_data.engines.claims import Claim, claim
-from sio_data.engines.drawing import Drawer
 from sio_data.errors import SioDataError
 from sio_data.files import check_same_settings
-from sio_data.generator import Generator
+from sio_data.layout import Layout
 from sio_data.manifest import Manifest
-from sio_data.plan import Plan
 from sio_data.records import RECORDS, Records
 from sio_data.shards import Batch, write_shard
 
@@ -39,13 +38,13 @@ class ShardJob:
 
     Attributes:
         folder: The set's folder.
-        plan: What each shard holds.
-        generator: Makes the images.
+        layout: How the set is cut in shards.
+        draw: Gives the samples of a shard, in order.
     """
 
     folder: Path
-    plan: Plan
-    generator: Generator
+    layout: Layout[SetRecipe]
+    draw: Callable[[int], Iterable[Batch]]
 
     @property
     def records(self) -> Records:
@@ -63,12 +62,12 @@ class ShardJob:
             advance: Told after each batch how many samples it held.
         """
         try:
-            self._make(indices, Drawer(self.plan, self.generator), advance)
+            self._make(indices, advance)
         except FileNotFoundError:
             if not Manifest.read(self.folder).complete:  # otherwise another run completed it and tidied up
                 raise
 
-    def _make(self, indices: Iterable[int], drawer: Drawer, advance: Advance) -> None:
+    def _make(self, indices: Iterable[int], advance: Advance) -> None:
         busy = []
         with _Writer(self) as writer:
             for index in indices:
@@ -76,27 +75,26 @@ class ShardJob:
                 if mine is None:
                     busy.append(index)
                 else:
-                    self._make_claimed(index, mine, drawer, writer, advance)
+                    self._make_claimed(index, mine, writer, advance)
         with _Writer(self) as writer:
             for index in busy:
                 mine = claim(self._lock(index), wait=True)
                 if mine is not None:
-                    self._make_claimed(index, mine, drawer, writer, advance)
+                    self._make_claimed(index, mine, writer, advance)
 
-    def _make_claimed(self, index: int, mine: Claim, drawer: Drawer, writer: "_Writer", advance: Advance) -> None:
-        shard = self.plan[index]
+    def _make_claimed(self, index: int, mine: Claim, writer: "_Writer", advance: Advance) -> None:
         with ExitStack() as held:
             held.enter_context(mine)
             manifest = Manifest.read(self.folder)
-            check_same_settings(self.folder, manifest.recipe.to_json(), self.plan.recipe.to_json())
-            if self.records.find(shard.path) or manifest.complete:
-                advance(len(shard), "")
+            check_same_settings(self.folder, manifest.recipe.to_json(), self.layout.recipe.to_json())
+            if self.records.find(self.layout.path(index)) or manifest.complete:
+                advance(self.layout.size(index), "")
                 return
             writer.begin(index, mine)
             held.pop_all()  # from here on the writer's thread releases it
-        for batch in drawer.draw(shard):
+        for batch in self.draw(index):
             writer.put(batch)
-            advance(len(batch.seeds), "")
+            advance(len(batch), "")
         writer.put(None)
 
     def write(self, index: int, batches: Iterable[Batch]) -> None:
@@ -106,7 +104,7 @@ class ShardJob:
             SioDataError: The disk is full.
         """
         try:
-            self.records.enter([write_shard(self.folder, self.plan[index], self.plan.recipe, batches)])
+            self.records.enter([write_shard(self.folder, self.layout, index, batches)])
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sio_data.engines.drawing import drawing_job
 from sio_data.engines.job import ShardJob
 from sio_data.files import as_folder
 from sio_data.plan import Plan
@@ -26,10 +27,10 @@ class WorkOrder:
     recipe: Recipe
 
     @classmethod
-    def of(cls, job: ShardJob, request: Request) -> "WorkOrder":
-        """Write the order for a job, so that it holds in other folders too."""
-        folder = job.folder.resolve() if isinstance(job.folder, Path) else job.folder
-        return cls(str(folder), request.with_absolute_weights(), job.plan.recipe)
+    def of(cls, folder: Path, request: Request, recipe: Recipe) -> "WorkOrder":
+        """Write the order for a set, so that it holds in other folders too."""
+        place = folder.resolve() if isinstance(folder, Path) else folder
+        return cls(str(place), request.with_absolute_weights(), recipe)
 
     def open(self, device: str | None) -> ShardJob:
         """Open the job on a device.
@@ -37,7 +38,7 @@ class WorkOrder:
         Raises:
             InputError: The generator cannot be opened, or is not the one that the set was begun with.
         """
-        return ShardJob(as_folder(self.folder), Plan(self.recipe), self.request.open_same(self.recipe, device))
+        return drawing_job(as_folder(self.folder), Plan(self.recipe), self.request.open_same(self.recipe, device))
 
     def to_json(self) -> dict[str, Any]:
         """Give the order as a JSON object."""

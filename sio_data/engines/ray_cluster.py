@@ -34,7 +34,7 @@ class ShardMaker:
     def make(self, index: int) -> int:
         """Make a shard; give how many samples it holds."""
         self._job.make([index], lambda made, note: None)
-        return len(self._job.plan[index])
+        return self._job.layout.size(index)
 
 
 @contextmanager

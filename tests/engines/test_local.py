@@ -9,10 +9,8 @@ import torch
 
 from sio_data import generate
 from sio_data.engines import local
-from sio_data.engines.job import ShardJob
 from sio_data.engines.order import WorkOrder
 from sio_data.errors import InputError, SettingsMismatchError, SioDataError
-from sio_data.plan import Plan
 from sio_data.request import Request
 from tests.conftest import BACKEND, snapshot
 from tests.test_generation import ARGUMENTS
@@ -21,8 +19,8 @@ from tests.test_generation import ARGUMENTS
 @pytest.fixture
 def order(tiny_generator: Path, tmp_path: Path) -> WorkOrder:
     request = Request(BACKEND, str(tiny_generator), **ARGUMENTS)
-    generator, recipe = request.open("cpu")
-    return WorkOrder.of(ShardJob(tmp_path / "set", Plan(recipe), generator), request)
+    _, recipe = request.open("cpu")
+    return WorkOrder.of(tmp_path / "set", request, recipe)
 
 
 def test_two_workers_make_the_same_bytes(tiny_generator: Path, tiny_set: Path, tmp_path: Path) -> None:
