@@ -1,12 +1,13 @@
 """A real browser to test pages with: Chromium without a window, steered through its debugging pipe."""
 
+import base64
 import itertools
 import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,14 @@ class Browser:
 
     def wait(self, script: str) -> None:
         """Wait until a JavaScript expression is true."""
+        self.wait_until(lambda: self.run(f"Boolean({script})"), script)
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until a condition holds."""
         end = time.monotonic() + _PATIENCE
-        while not self.run(f"Boolean({script})"):
-            assert time.monotonic() < end, f"never true: {script}"
+        while not condition():
+            self.run("0")  # reads what the browser has to tell meanwhile
+            assert time.monotonic() < end, f"never: {what}"
 
     def click(self, selector: str) -> None:
         """Click the middle of an element, as a mouse does: what lies over it gets the click."""
@@ -85,8 +91,6 @@ class Browser:
 
     def screenshot(self) -> bytes:
         """Give a PNG of what is seen."""
-        import base64
-
         return base64.b64decode(self._call("Page.captureScreenshot")["data"])
 
     def _call(self, method: str, **parameters: object) -> dict[str, Any]:

@@ -15,6 +15,7 @@ EXAMPLES = "Example: sio-data info demo/synthetic"
 
 _SHOWN_NAMES = 10
 _LONGEST_NAME = 40
+_LONGEST_TEXT = 400
 
 
 def command(
@@ -76,7 +77,7 @@ def _set_rows(found: "SetDescription") -> Iterator[tuple[str, str]]:
     yield "shards", f"{value['shards_there']:,} of {value['shards']:,} there{size}; not read: sio-data verify does"
     yield "recipe", value["recipe_hash"]
     for field, item in value["recipe"].items():
-        if field != "class_names":
+        if field not in ("class_names", "counts"):
             yield f"  {field}", _text(item)
     for field in ("weights", "licence", "citation", "versions", "digest", "command"):
         yield field, _text(value[field])
@@ -114,8 +115,9 @@ def _cut(name: str) -> str:
 
 def _text(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}={item}" for key, item in value.items()) or "none"
-    return "none" if value in (None, "") else str(value)
+        value = ", ".join(f"{key}={item}" for key, item in value.items())
+    text = "none" if value in (None, "") else str(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… (--json prints all of it)"
 
 
 def _size(count: int) -> str:

@@ -16,7 +16,10 @@ from sio_data.errors import SioDataError
 from sio_data.manifest import Manifest
 from tests.conftest import snapshot
 
-COMMANDS = ["quickstart", "fit", "generators", "generate", "verify", "repair", "regenerate", "train", "evaluate"]
+COMMANDS = [
+    "quickstart", "fit", "generators", "generate", "info", "preview", "gallery", "verify", "repair", "regenerate",
+    "train", "evaluate",
+]  # fmt: skip
 OOD = ["--ood", "near:u=digits-unknown"]
 
 
@@ -248,6 +251,21 @@ def replaced(words: list[str], option: str, value: str) -> list[str]:
         (["evaluate", "{thesis}", *EVALUATE[2:]], "holds no checkpoint"),
         (["evaluate", "{torn}", *EVALUATE[2:]], "no sound checkpoint"),
         (["quickstart", "--out", "{thesis}/thesis.tex"], "thesis.tex"),
+        (["info", "{nothing}"], "no such folder"),
+        (["info", "{thesis}"], "holds no synthetic set, no checkpoint and no runs of one"),
+        (["info", "{manifest}"], "was edited"),
+        (["preview", "{set}", "--out", "{thesis}/thesis.tex"], "is there already; name another file"),
+        (["preview", "{set}", "--out", "{new}/a.png"], "no such folder"),
+        (["preview", "{set}", "--out", "{new}", "--class", "fife"], "unknown class 'fife'. Did you mean 'five'?"),
+        (["preview", "{set}", "--out", "{new}", "--columns", "0"], "columns must be at least 1, not 0"),
+        (["preview", "{set}", "--out", "{new}", "--rows", "-1"], "rows must be at least 1, not -1"),
+        (["preview", "{set}", "--out", "{new}", "--image-size", "0"], "image_size must be from 1 to 4096, not 0"),
+        (["preview", "{set}", "--out", "{new}", "--columns", "1000000"], "are too many: show fewer"),
+        (["preview", "digts", "--out", "{new}"], "unknown source 'digts'. Did you mean 'digits'?"),
+        (["gallery", "{thesis}"], "is no synthetic set"),
+        (["gallery", "{set}", "--per-class", "0"], "per_class must be at least 1, not 0"),
+        (["gallery", "{set}", "--out", "{thesis}/thesis.tex"], "is a file; name a folder with --out"),
+        (["gallery", "{truncated}"], "Mend it with: sio-data repair"),
     ],
 )  # fmt: skip
 def test_bad_input_exits_2_with_one_message_and_leaves_every_file_as_it_was(
