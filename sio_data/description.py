@@ -154,9 +154,10 @@ def _describe_checkpoint(folder: Path) -> CheckpointDescription:
     from sio_data.training.checkpoint import CONFIG, WEIGHTS
 
     config = read_json(folder / CONFIG)
-    network, names, size = (config.get(field) for field in ("network", "class_names", "image_size"))
-    named = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if not (isinstance(network, str) and named and isinstance(size, int)):
+    network, size, names = config.get("network"), config.get("image_size"), config.get("class_names")
+    if not (isinstance(network, str) and isinstance(size, int) and isinstance(names, list)) or not all(
+        isinstance(name, str) for name in names
+    ):
         raise InputError(f"{folder} is no sound checkpoint: {CONFIG} names no network, class_names and image_size.")
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"{folder} is no sound checkpoint: it holds no {WEIGHTS}.")

@@ -37,7 +37,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class _Labelled:
-    """Images that come one after the other: their size, how many there are of each class, and they with their labels."""
+    """Images that come one after the other with their labels, their size, and how many there are of each class."""
 
     image_size: int
     counts: Mapping[str, int]

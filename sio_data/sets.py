@@ -76,7 +76,7 @@ class SyntheticSet:
             yield batch
 
     def write_preview(self) -> None:
-        """Draw `preview.png` from as many shards as it takes: one row for each of the first 100 classes that have some."""
+        """Draw `preview.png` from as many shards as it takes: one row a class, up to 100."""
         recipe = self.manifest.recipe
         shown = [label for label, count in enumerate(recipe.counts) if count][:_PREVIEW_ROWS]
         wanted = {label: min(_PREVIEW_COLUMNS, recipe.counts[label]) for label in shown}

@@ -11,7 +11,18 @@ import typer
 from rich.console import Console
 
 from sio_data.cli import (
-    evaluate, fit, gallery, generate, generators, info, preview, quickstart, regenerate, repair, train, verify,
+    evaluate,
+    fit,
+    gallery,
+    generate,
+    generators,
+    info,
+    preview,
+    quickstart,
+    regenerate,
+    repair,
+    train,
+    verify,
 )
 from sio_data.cli.texts import printable
 from sio_data.errors import SioDataError

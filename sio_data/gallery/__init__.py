@@ -34,12 +34,13 @@ def build_gallery(folder: str | Path, out: str | Path | None = None, *, per_clas
     """Make a page to browse a set with: `gallery.html`, and `thumbnails/` with up to 100 images in a file.
 
     The page is written last, and old sheets are deleted after that: whenever this is killed, there is a page whose
-    pictures are all there, or none. Called again, it is made anew; sheets that are there already are kept. Of a set
-    in memory there is never more than a few sheets; up to `per_class` small images of each class lie in a temporary file.
+    pictures are all there, or none. Called again, it is made anew; sheets that are there already are kept. Memory holds
+    a few sheets at most: until they are drawn, the images shown lie in a temporary file.
 
     Args:
         folder: The set's folder or URL.
-        out: Where the page goes, a folder or URL; None means the set's own folder, which `load_dataset` reads as before.
+        out: Where the page goes, a folder or URL; None means the set's own folder, which
+            `load_dataset` reads as before.
         per_class: The most images of each class to show; the first ones.
 
     Raises:

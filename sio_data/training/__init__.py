@@ -12,7 +12,15 @@ import torch
 from sio_data.commands import changed, command_line
 from sio_data.device import pick_device
 from sio_data.errors import ClassMapError, InputError
-from sio_data.files import as_folder, check_output_folder, check_same_settings, flush_tree, read_json, write_json, write_text
+from sio_data.files import (
+    as_folder,
+    check_output_folder,
+    check_same_settings,
+    flush_tree,
+    read_json,
+    write_json,
+    write_text,
+)
 from sio_data.image_set import ImageSet
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.mixing import MixedBatches, check_alpha
