@@ -94,7 +94,7 @@ def write_sheets(folder: Path, taken: Taken) -> list[list[str]]:
         For each class the names of its sheets.
     """
     names: list[list[str]] = [[] for _ in taken.metadata]
-    there = {path.name for path in folder.iterdir()}
+    there = {path.name for path in folder.glob("sheet-*")}
     pieces = [
         (label, first, min(IMAGES_PER_SHEET, len(samples) - first))
         for label, samples in enumerate(taken.metadata)

@@ -57,11 +57,17 @@ def test_python_m_is_the_same_and_errors_have_no_traceback(tmp_path: Path) -> No
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("command", ["fit", "generate", "verify", "repair", "regenerate", "train", "evaluate"])
+FUNCTIONS = {"preview": "draw_preview", "gallery": "build_gallery"}
+
+
+@pytest.mark.parametrize(
+    "command", ["fit", "generate", "preview", "gallery", "verify", "repair", "regenerate", "train", "evaluate"]
+)
 def test_every_option_reaches_the_function_and_the_defaults_agree(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    function = getattr(sio_data, command)
+    name_of_function = FUNCTIONS.get(command, command)
+    function = getattr(sio_data, name_of_function)
     expected = inspect.signature(function).parameters
     calls: list[dict[str, object]] = []
 
@@ -69,10 +75,12 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         calls.append(inspect.signature(function).bind(*arguments, **options).arguments)
         raise SioDataError("enough seen")
 
-    monkeypatch.setattr(sio_data, command, spy, raising=False)
+    monkeypatch.setattr(sio_data, name_of_function, spy, raising=False)
     required = {
         "fit": ["S", "--out", "O"],
         "generate": ["--generator", "G", "--weights", "W", "--per-class", "3", "--out", "O"],
+        "preview": ["S", "--out", "O"],
+        "gallery": ["S"],
         "verify": ["S"],
         "repair": ["S"],
         "regenerate": ["S", "7"],
