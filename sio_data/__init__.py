@@ -1,9 +1,10 @@
 """Make, host and train on synthetic in-distribution images for out-of-distribution detection (SIO).
 
-Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `verify`, `repair`,
-`regenerate`, `train`, `evaluate` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
-`Classifier` serve one's own training loop; `sio_data.detection` holds the detectors. Names are imported when they are
-first used, so that `import sio_data` is instant.
+Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `describe` (info),
+`draw_preview` (preview), `build_gallery` (gallery), `verify`, `repair`, `regenerate`, `train`, `evaluate` and
+`quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and `Classifier` serve one's own training loop;
+`sio_data.detection` holds the detectors. Names are imported when they are first used, so that `import sio_data` is
+instant.
 """
 
 from importlib import import_module

@@ -66,8 +66,9 @@ def build_gallery(folder: str | Path, out: str | Path | None = None, *, per_clas
 def _refuse_strangers(target: Path) -> None:
     """Refuse to write over what another program or person wrote."""
     page, thumbnails = target / PAGE, target / THUMBNAILS
-    if target.exists() and not target.is_dir():
-        raise FolderInUseError(f"{target} is a file; name a folder with --out.")
+    for place in (target, *target.parents):
+        if place.exists() and not place.is_dir():
+            raise FolderInUseError(f"{place} is a file; name a folder with --out.")
     if page.is_dir() or (page.exists() and MARK.encode() not in _head(page)):
         raise FolderInUseError(f"{page} is there already and was not made by this command; name a folder with --out.")
     if thumbnails.exists() and not thumbnails.is_dir():

@@ -175,7 +175,7 @@ function showImage(place) {
   const size = `${data.size}x${data.size} pixels${data.side < data.size ? `, here ${data.side}x${data.side}` : ""}`;
   const seeds = seed === undefined ? [] : [["seed", String(seed)]];
   const among = `${number(place + 1)} of ${number(shown.length)}`;
-  showFacts([["class", name], ...seeds, ["recipe", data.recipe], ["size", size], ["shown", among]]);
+  showFacts([["class", name], ...seeds, ["recipe", data.recipe], ["size", size], ["image", among]]);
   byId("json").textContent = own ? `{\n${lines},\n${own}\n}` : `{\n${lines}\n}`;
   byId("again").hidden = data.command === null;
   byId("command").textContent = data.command?.replaceAll("KEY", key) ?? "";

@@ -273,6 +273,7 @@ def replaced(words: list[str], option: str, value: str) -> list[str]:
         (["gallery", "{thesis}"], "is no synthetic set"),
         (["gallery", "{set}", "--per-class", "0"], "per_class must be at least 1, not 0"),
         (["gallery", "{set}", "--out", "{thesis}/thesis.tex"], "is a file; name a folder with --out"),
+        (["gallery", "{set}", "--out", "{thesis}/thesis.tex/page"], "thesis.tex is a file"),
         (["gallery", "{truncated}"], "Mend it with: sio-data repair"),
     ],
 )  # fmt: skip
