@@ -1,7 +1,8 @@
 """Make, host and train on synthetic in-distribution images for out-of-distribution detection (SIO).
 
-Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `verify`, `repair`,
-`regenerate`, `measure`, `train`, `evaluate` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
+Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `describe` (info),
+`draw_preview` (preview), `build_gallery` (gallery), `verify`, `repair`, `regenerate`, `measure`, `filter_set` (filter),
+`train`, `evaluate`, `publish`, `fetch` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
 `Classifier` serve one's own training loop; `sio_data.detection` holds the detectors. Names are imported when they are
 first used, so that `import sio_data` is instant.
 """
@@ -13,15 +14,18 @@ from sio_data.version import __version__
 
 if TYPE_CHECKING:
     from sio_data.demo import quickstart
+    from sio_data.description import describe
     from sio_data.detection.evaluation import evaluate
     from sio_data.errors import SioDataError
     from sio_data.filtering import filter_set
     from sio_data.fitting import fit
+    from sio_data.gallery import build_gallery
     from sio_data.generation import generate
     from sio_data.hub.fetching import fetch
     from sio_data.hub.publishing import publish
     from sio_data.image_set import ImageSet
     from sio_data.mixing import MixedBatches
+    from sio_data.preview import draw_preview
     from sio_data.quality.measurement import measure
     from sio_data.recipe import Recipe
     from sio_data.regeneration import regenerate
@@ -39,6 +43,9 @@ _HOMES = {
     "MixedBatches": "sio_data.mixing",
     "Recipe": "sio_data.recipe",
     "SioDataError": "sio_data.errors",
+    "build_gallery": "sio_data.gallery",
+    "describe": "sio_data.description",
+    "draw_preview": "sio_data.preview",
     "evaluate": "sio_data.detection.evaluation",
     "fetch": "sio_data.hub.fetching",
     "filter_set": "sio_data.filtering",
@@ -63,6 +70,9 @@ __all__ = [
     "Recipe",
     "SioDataError",
     "__version__",
+    "build_gallery",
+    "describe",
+    "draw_preview",
     "evaluate",
     "fetch",
     "filter_set",

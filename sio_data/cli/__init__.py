@@ -15,9 +15,12 @@ from sio_data.cli import (
     fetch,
     filtering,
     fit,
+    gallery,
     generate,
     generators,
+    info,
     measure,
+    preview,
     publish,
     quickstart,
     regenerate,
@@ -25,6 +28,7 @@ from sio_data.cli import (
     train,
     verify,
 )
+from sio_data.cli.texts import printable
 from sio_data.errors import SioDataError
 from sio_data.version import __version__
 
@@ -61,6 +65,9 @@ _COMMANDS = (
     fit,
     generators,
     generate,
+    info,
+    preview,
+    gallery,
     verify,
     repair,
     regenerate,
@@ -120,5 +127,6 @@ def run() -> None:
 
 
 def _print_error(message: str) -> None:
+    lines = "\n".join(map(printable, message.splitlines()))
     Console(stderr=True).print("[bold red]error:[/]", end=" ")
-    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(message)
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(lines)
