@@ -3,14 +3,13 @@
 from typing import Any
 
 from sio_data.bundles import Bundle, Part, parts_digest
+from sio_data.licences import is_known_licence, licence_metadata
 from sio_data.recovery import card_metadata
 from sio_data.rendering import Verbatim, render_card
 from sio_data.set_card import (
     NOTES_MARK,
     features_metadata,
     general_metadata,
-    is_known_licence,
-    licence_metadata,
     split_metadata,
 )
 

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from datasets import ClassLabel, Features, Image, Json, Value
 
 from sio_data.files import canonical_json, write_json, write_text
+from sio_data.licences import is_known_licence, licence_metadata
 from sio_data.manifest import Manifest
 from sio_data.parquet_tables import ParquetTable
 from sio_data.progress import Advance
 from sio_data.recovery import CARD
 from sio_data.rendering import render_card
-from sio_data.set_card import is_known_licence, licence_metadata
 from sio_data.sets import SyntheticSet
 from sio_data.shards import Sample, read_shard
 

@@ -28,8 +28,10 @@ def open_dataset(source: SourceName, *, streaming: bool = False) -> Any:
     """
     import datasets
 
+    from sio_data.hub.calls import quiet
+
     if source.hub:
-        with _clear_errors(str(source)):
+        with _clear_errors(str(source)), quiet():
             return datasets.load_dataset(source.path, source.config, revision=source.revision, streaming=streaming)
     folder = Path(source.path)
     _check_folder(source, folder)
@@ -53,14 +55,16 @@ def _clear_errors(what: str) -> Iterator[None]:
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    from sio_data.hub.calls import redact
+
     try:
         yield
     except (ValueError, OSError, HfHubHTTPError, HFValidationError, datasets.exceptions.DatasetsError) as error:
         hint = " A folder whose name holds [, ], * or ? must be renamed: datasets takes it for a pattern."
-        reason = str(error) or type(error).__name__
-        raise InputError(
-            f"{what} cannot be read as a data set: {reason}{hint if {*'[]*?'} & {*what} else ''}"
-        ) from error
+        reason = redact(str(error)) or type(error).__name__
+        raise InputError(f"{what} cannot be read as a data set: {reason}.{hint if {*'[]*?'} & {*what} else ''}") from (
+            None if what.startswith("hub:") else error
+        )
 
 
 def _check_folder(source: SourceName, folder: Path) -> None:

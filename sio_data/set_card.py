@@ -1,18 +1,17 @@
 """The card of a synthetic set: its README.md, whose metadata `load_dataset` heeds."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sio_data.compilation import SetRecipe
+from sio_data.licences import is_known_licence, licence_metadata
 from sio_data.manifest import Manifest
 from sio_data.recovery import CARD, card_copy, card_metadata, copy_for_card, manifest_copy
 from sio_data.rendering import Verbatim, render_card
 
 CARD_UNFIT = "does not fit the data: load_dataset could give other rows or class names"
 NOTES_MARK = "<!-- Your notes go below this line: they are kept when the card is written anew. -->"
-_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 
 
@@ -64,11 +63,6 @@ def read_notes(folder: Path) -> str:
         return ""
 
 
-def is_known_licence(licence: str) -> bool:
-    """Tell whether anybody stated the terms of something."""
-    return licence.strip().lower() not in ("", "unknown", "none")
-
-
 def _title(manifest: Manifest) -> str:
     names = manifest.recipe.class_names
     return f"Synthetic images of {', '.join(names[:6])}{', …' if len(names) > 6 else ''}"
@@ -93,13 +87,6 @@ def render_incomplete_card(manifest: Manifest, notes: str = "") -> str:
         copy=Verbatim(copy_for_card(manifest)),
         notes=Verbatim(f"{NOTES_MARK}\n{notes}"),
     )
-
-
-def licence_metadata(licence: str) -> dict[str, str]:
-    """Give the metadata of a licence: the Hub knows its own names, and `other` with a name."""
-    if not is_known_licence(licence):
-        return {"license": "unknown"}
-    return {"license": licence} if _LICENCE.fullmatch(licence) else {"license": "other", "license_name": licence}
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:

@@ -5,7 +5,7 @@ A source is named by a text:
     digits                          an embedded source (see `sio_data.embedded`)
     path/to/folder                  what `datasets.load_dataset(folder)` reads, or a synthetic set made by this package
     path/to/folder#split            the same, and this split of it
-    hub:owner/name@revision#split   a data set on the Hub; revision and split may be left out
+    hub:owner/name@revision#split   a data set or a synthetic set on the Hub; revision and split may be left out
     hub:owner/name/configuration    one configuration of it
 """
 
@@ -21,9 +21,10 @@ from PIL import Image
 from sio_data.embedded import EMBEDDED, load_embedded, split_indices
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.foreign import find_columns, open_dataset
+from sio_data.hub.names import HubName
 from sio_data.image_set import UNLABELLED, ImageSet
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
-from sio_data.manifest import MANIFEST
+from sio_data.manifest import MANIFEST, Manifest
 from sio_data.progress import progress
 from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.sets import open_set
@@ -67,11 +68,31 @@ def load_source(
     source = SourceName.parse(name)
     if not source.hub and source.path in EMBEDDED:
         images = _resized(_load_embedded(source, split, hold_out and labelled), image_size)
-    elif not source.hub and (Path(source.path) / MANIFEST).is_file():
-        images = _resized(_load_synthetic(source, split, labelled), image_size)
+    elif folder := _find_set(source):
+        images = _resized(_load_synthetic(source, folder, split, labelled), image_size)
     else:
         images = _load_dataset(source, split, image_size, labelled, hold_out and labelled)
     return images if labelled else images.without_labels()
+
+
+def find_manifest(name: str) -> Manifest | None:
+    """Give the manifest of a synthetic set, here or on the Hub, by its name as a source; None for other sources."""
+    source = SourceName.parse(name)
+    folder = _find_set(source)
+    return Manifest.read(folder) if folder else None
+
+
+def _find_set(source: SourceName) -> Path | None:
+    """Give the folder of a synthetic set, on the Hub that of its copy in the cache; None for other sources."""
+    if source.hub and source.config:
+        return None  # a part of a bundle, or a data set of others
+    if source.hub:
+        from sio_data.hub.caching import cached_set
+
+        return cached_set(HubName(source.path, source.revision))
+    if source.path in EMBEDDED:
+        return None
+    return Path(source.path) if (Path(source.path) / MANIFEST).is_file() else None
 
 
 def _load_embedded(source: SourceName, split: Split, hold_out: bool) -> ImageSet:
@@ -84,11 +105,11 @@ def _load_embedded(source: SourceName, split: Split, hold_out: bool) -> ImageSet
     return images
 
 
-def _load_synthetic(source: SourceName, split: Split, labelled: bool) -> ImageSet:
+def _load_synthetic(source: SourceName, folder: Path, split: Split, labelled: bool) -> ImageSet:
     if source.split not in (None, "train") or (labelled and split != "train"):
         hint = "A synthetic set goes beside real data (--synthetic), not in their place."
         raise UnknownNameError(f"split of the synthetic set {source.path}", source.split or split, ["train"], hint)
-    return open_set(source.path).read()
+    return replace(open_set(folder).read(), name=source.path)
 
 
 def _resized(images: ImageSet, size: int | None) -> ImageSet:

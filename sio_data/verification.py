@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sio_data.bundle_card import bundle_card_fits
 from sio_data.bundles import is_bundle, listed_sets, open_bundle
+from sio_data.compilation import DROPPED, Compilation, SetRecipe
 from sio_data.errors import DamagedFileError, IncompleteError, InputError
-from sio_data.files import as_folder
+from sio_data.files import as_folder, sha256_file
 from sio_data.layout import Layout
 from sio_data.manifest import MANIFEST, Manifest, ShardRecord
 from sio_data.progress import progress
@@ -129,7 +130,17 @@ def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
             faults.append(Fault(INFO, "does not fit the data: readers of shards could miss some"))
         if sound_manifest and (folder / CARD).is_file() and not card_fits(folder, manifest):
             faults.append(Fault(CARD, CARD_UNFIT))
+        faults += _listing_faults(folder, manifest.recipe)
     return manifest, faults + [Fault(f"data/{path.name}", "is not part of the set") for path in strange]
+
+
+def _listing_faults(folder: Path, recipe: SetRecipe) -> list[Fault]:
+    """Check the list of what a filter dropped."""
+    expected = recipe.rule.get(DROPPED) if isinstance(recipe, Compilation) else None
+    path = folder / DROPPED
+    if expected is None or (path.is_file() and sha256_file(path) == expected):
+        return []
+    return [Fault(DROPPED, "is missing or was edited")]
 
 
 def _read_manifest(folder: Path) -> tuple[Manifest, list[Fault]]:

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
 
-from sio_data import bundle, export, generate, open_set, repair, verify
+from sio_data import build_gallery, bundle, describe, draw_preview, export, generate, open_set, repair, verify
 from sio_data.engines.drawing import Drawer
 from sio_data.errors import CorruptSetError, FolderInUseError, IncompleteError, InputError
 from sio_data.files import as_folder
@@ -143,3 +143,18 @@ def test_a_bundle_behind_a_url_is_made_verified_and_exported_from(tiny_set: Path
     for number, folder in enumerate((f"{url}/more/validation", tiny_set)):
         export(folder, tmp_path / str(number), format="parquet")
     assert snapshot(tmp_path / "0") == snapshot(tmp_path / "1")
+
+
+def test_it_is_described_previewed_and_browsed(tiny_generator: Path, tiny_set: Path, url: str, tmp_path: Path) -> None:
+    generate(BACKEND, str(tiny_generator), url, **ARGUMENTS)
+    here, there = describe(tiny_set).to_json(), describe(url).to_json()
+    assert {**there, "folder": "", "command": ""} == {**here, "folder": "", "command": ""}
+    for place, name in ((url, "there.png"), (tiny_set, "here.png")):
+        draw_preview(place, tmp_path / name)
+    assert (tmp_path / "there.png").read_bytes() == (tmp_path / "here.png").read_bytes()
+    before = stored(url)
+    build_gallery(url, per_class=5)
+    made = build_gallery(url, per_class=2)
+    assert made.page.read_bytes().startswith(b"<!doctype html>")
+    assert len(stored(url)) == len(before) + 1 + made.sheets
+    assert {name: data for name, data in stored(url).items() if name in before} == before
