@@ -1,7 +1,7 @@
 """Make, host and train on synthetic in-distribution images for out-of-distribution detection (SIO).
 
-Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `verify`, `repair`,
-`regenerate`, `train`, `evaluate` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
+Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `import_set`, `verify`,
+`repair`, `regenerate`, `train`, `evaluate` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
 `Classifier` serve one's own training loop; `sio_data.detection` holds the detectors. Names are imported when they are
 first used, so that `import sio_data` is instant.
 """
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sio_data.fitting import fit
     from sio_data.generation import generate
     from sio_data.image_set import ImageSet
+    from sio_data.importing import import_set
     from sio_data.mixing import MixedBatches
     from sio_data.recipe import Recipe
     from sio_data.regeneration import regenerate
@@ -38,6 +39,7 @@ _HOMES = {
     "evaluate": "sio_data.detection.evaluation",
     "fit": "sio_data.fitting",
     "generate": "sio_data.generation",
+    "import_set": "sio_data.importing",
     "load_source": "sio_data.sources",
     "open_set": "sio_data.sets",
     "quickstart": "sio_data.demo",
@@ -58,6 +60,7 @@ __all__ = [
     "evaluate",
     "fit",
     "generate",
+    "import_set",
     "load_source",
     "open_set",
     "quickstart",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from sio_data.cli import evaluate, fit, generate, generators, quickstart, regenerate, repair, train, verify
+from sio_data.cli import evaluate, fit, generate, generators, import_set, quickstart, regenerate, repair, train, verify
 from sio_data.errors import SioDataError
 from sio_data.version import __version__
 
@@ -42,7 +42,7 @@ def _root(
     pass
 
 
-for _module in (quickstart, fit, generators, generate, verify, repair, regenerate, train, evaluate):
+for _module in (quickstart, fit, generators, generate, import_set, verify, repair, regenerate, train, evaluate):
     app.command(epilog=_module.EXAMPLES)(_module.command)
 
 
