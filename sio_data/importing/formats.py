@@ -85,5 +85,5 @@ def _open(
     if suffixes == {_ARCHIVES}:
         return open_npz(paths, image_size, held)
     if suffixes == {_TARS}:
-        return WebDataset(paths, image_size, label_key, held)
+        return WebDataset(paths, image_size, label_key)
     raise InputError(f"{', '.join(map(str, paths[:5])) or 'nothing'} cannot be imported. Give {_KNOWN}.")

@@ -3,15 +3,14 @@
 import json
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
 from sio_data.errors import InputError
 from sio_data.files import canonical_json
-from sio_data.importing.pictures import MAX_BYTES
 from sio_data.importing.tar_index import Member
 from sio_data.plan import Integers
 
@@ -61,10 +60,9 @@ class SampleTable:
         """Give a sample's key."""
         return self._keys[self._key_ends[place] : self._key_ends[place + 1]].decode()
 
-    def read_image(self, place: int, files: Sequence[BinaryIO]) -> bytes:
-        """Read a sample's picture from its tar; one that is too large is cut off behind the limit."""
-        start, size = self._images[2 * place : 2 * place + 2]
-        return os.pread(files[self._tars[place]].fileno(), min(size, MAX_BYTES + 1), start)
+    def image(self, place: int) -> tuple[int, int]:
+        """Say where in its tar a sample's picture begins, and how many bytes it has."""
+        return self._images[2 * place], self._images[2 * place + 1]
 
     def json(self, place: int) -> Member | None:
         """Say where a sample's JSON is, if it has any."""
@@ -104,7 +102,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def read_text(file: BinaryIO, member: Member, most: int) -> str:
+def read_text(file: IO[bytes], member: Member, most: int) -> str:
     """Read a short text without the white space around it; an empty one if it is too long or no UTF-8."""
     try:
         return _read(file, member, most).decode().strip()
@@ -112,7 +110,7 @@ def read_text(file: BinaryIO, member: Member, most: int) -> str:
         return ""
 
 
-def read_json_object(file: BinaryIO, member: Member | None, most: int) -> Mapping[str, Any] | None:
+def read_json_object(file: IO[bytes], member: Member | None, most: int) -> Mapping[str, Any] | None:
     """Read a JSON object that can be written again as it is; None if there is none, or it is too large."""
     try:
         value = json.loads(_read(file, member, most)) if member else None
@@ -123,7 +121,7 @@ def read_json_object(file: BinaryIO, member: Member | None, most: int) -> Mappin
     return value if isinstance(value, dict) else None
 
 
-def _read(file: BinaryIO, member: Member, most: int) -> bytes:
+def _read(file: IO[bytes], member: Member, most: int) -> bytes:
     if member.size > most:
         raise ValueError(f"{member.name} is too large")
     return os.pread(file.fileno(), member.size, member.start)

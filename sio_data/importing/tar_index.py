@@ -4,7 +4,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, cast
 
 from sio_data.errors import InputError
 
@@ -27,7 +27,7 @@ class Member:
     size: int
 
 
-def list_members(path: Path, file: BinaryIO) -> Iterator[Member]:
+def list_members(path: Path, file: IO[bytes]) -> Iterator[Member]:
     """List the files in a tar, in order.
 
     Args:
@@ -40,7 +40,7 @@ def list_members(path: Path, file: BinaryIO) -> Iterator[Member]:
     size = file.seek(0, 2)
     file.seek(0)
     try:
-        headers = cast("BinaryIO", _HeaderReader(path, file))
+        headers = cast("IO[bytes]", _HeaderReader(path, file))
         with tarfile.open(fileobj=headers, mode="r:", encoding="utf-8", errors="strict") as tar:
             last = 0
             while (member := tar.next()) is not None:
@@ -59,7 +59,7 @@ def list_members(path: Path, file: BinaryIO) -> Iterator[Member]:
 class _HeaderReader:
     """The file as `tarfile` sees it, which reads headers alone and would read as much as one of them declares."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path, self._file = path, file
         self.seek, self.tell = file.seek, file.tell
 
@@ -82,7 +82,7 @@ def _check(path: Path, member: tarfile.TarInfo, size: int) -> Member:
     return Member(name, member.offset_data, member.size)
 
 
-def _check_end(path: Path, file: BinaryIO, offset: int) -> None:
+def _check_end(path: Path, file: IO[bytes], offset: int) -> None:
     """Check that a tar ends where it says so: `tarfile` takes whatever it cannot read for the end."""
     file.seek(offset)
     end = file.read(_MAX_HEADER_BYTES)

@@ -4,16 +4,16 @@ The label is what `<key>.cls` says, or else `<key>.txt`, or a member of `<key>.j
 these is read, and what webdataset itself would unpickle is refused.
 """
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from sio_data.compilation import SourceFile
 from sio_data.errors import InputError
 from sio_data.images import Pixels
 from sio_data.importing.archive import hash_files, pickled, refuse_doubled_names
-from sio_data.importing.pictures import EXTENSIONS, Pictures
+from sio_data.importing.pictures import EXTENSIONS, MAX_BYTES, Pictures
 from sio_data.importing.sample_table import Sample, SampleTable, read_json_object, read_text
 from sio_data.importing.tar_index import list_members
 from sio_data.plan import Integers
@@ -31,23 +31,18 @@ class WebDataset:
         paths: The tars, in order.
         image_size: Resize to this many pixels; None takes the size of the first picture, which all must have.
         label_key: Member of each sample's JSON that holds its label; None takes the `.cls` or `.txt` file.
-        held: Closes the files in the end.
 
     Raises:
         InputError: They are no tars of labelled pictures, or hold what is not safe to read.
     """
 
-    def __init__(self, paths: Sequence[Path], image_size: int | None, label_key: str | None, held: ExitStack) -> None:
+    def __init__(self, paths: Sequence[Path], image_size: int | None, label_key: str | None) -> None:
         refuse_doubled_names(paths)
         self._paths, self._label_key = paths, label_key
-        self._files = [held.enter_context(path.open("rb")) for path in paths]
         self._samples = SampleTable()
         with progress("listing tars", len(paths)) as advance:
-            for number, (path, file) in enumerate(zip(paths, self._files, strict=True)):
-                for sample in _list_samples(path, file):
-                    image = _find_image(path, sample)
-                    if image:
-                        self._samples.add(number, sample, image, self._read_label(path, file, sample))
+            for number, path in enumerate(paths):
+                self._add_tar(number, path)
                 advance(1, "")
         if not len(self._samples):
             raise InputError(f"{', '.join(map(str, paths[:3]))}: no picture ({', '.join(EXTENSIONS)}) in there.")
@@ -56,7 +51,14 @@ class WebDataset:
         self.image_size = self._pictures.image_size
         self.rule = {"format": "webdataset", **({"label_key": label_key} if label_key else {})}
 
-    def _read_label(self, path: Path, file: BinaryIO, sample: Sample) -> str:
+    def _add_tar(self, number: int, path: Path) -> None:
+        with path.open("rb") as file:
+            for sample in _list_samples(path, file):
+                image = _find_image(path, sample)
+                if image:
+                    self._samples.add(number, sample, image, self._read_label(path, file, sample))
+
+    def _read_label(self, path: Path, file: IO[bytes], sample: Sample) -> str:
         if self._label_key is not None:
             value = (read_json_object(file, sample.members.get("json"), _MAX_JSON_BYTES) or {}).get(self._label_key)
             if not isinstance(value, str | int) or isinstance(value, bool):
@@ -76,10 +78,15 @@ class WebDataset:
         return text
 
     def _load(self, place: int) -> bytes:
-        return self._samples.read_image(place, self._files)
+        start, size = self._samples.image(place)
+        with self._path(place).open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), min(size, MAX_BYTES + 1), start)
 
     def _name(self, place: int) -> str:
-        return f"{self._paths[self._samples.tar(place)]}: the picture of {self._samples.key(place)}"
+        return f"{self._path(place)}: the picture of {self._samples.key(place)}"
+
+    def _path(self, place: int) -> Path:
+        return self._paths[self._samples.tar(place)]
 
     def settle(self, scratch: Path | None) -> tuple[SourceFile, ...]:
         """See `Archive`."""
@@ -94,13 +101,13 @@ class WebDataset:
 
     def describe(self, place: int) -> dict[str, Any]:
         """See `Archive`. A sample's own JSON is kept, if it is an object of at most 16 KiB."""
-        number = self._samples.tar(place)
-        about: dict[str, Any] = {"file": self._paths[number].name, "key": self._samples.key(place)}
-        value = read_json_object(self._files[number], self._samples.json(place), _MAX_KEPT_BYTES)
+        about: dict[str, Any] = {"file": self._path(place).name, "key": self._samples.key(place)}
+        with self._path(place).open("rb", buffering=0) as file:
+            value = read_json_object(file, self._samples.json(place), _MAX_KEPT_BYTES)
         return about if value is None else {**about, "json": value}
 
 
-def _list_samples(path: Path, file: BinaryIO) -> Iterator[Sample]:
+def _list_samples(path: Path, file: IO[bytes]) -> Iterator[Sample]:
     """Group the files of a tar in samples; hidden ones, and those of other extensions, are left out."""
     sample: Sample | None = None
     for member in list_members(path, file):

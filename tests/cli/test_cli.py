@@ -16,7 +16,18 @@ from sio_data.errors import SioDataError
 from sio_data.manifest import Manifest
 from tests.conftest import snapshot
 
-COMMANDS = ["quickstart", "fit", "generators", "generate", "verify", "repair", "regenerate", "train", "evaluate"]
+COMMANDS = [
+    "quickstart",
+    "fit",
+    "generators",
+    "generate",
+    "import",
+    "verify",
+    "repair",
+    "regenerate",
+    "train",
+    "evaluate",
+]
 OOD = ["--ood", "near:u=digits-unknown"]
 
 
@@ -54,11 +65,14 @@ def test_python_m_is_the_same_and_errors_have_no_traceback(tmp_path: Path) -> No
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("command", ["fit", "generate", "verify", "repair", "regenerate", "train", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["fit", "generate", "import", "verify", "repair", "regenerate", "train", "evaluate"]
+)
 def test_every_option_reaches_the_function_and_the_defaults_agree(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    function = getattr(sio_data, command)
+    public = {"import": "import_set"}.get(command, command)
+    function = getattr(sio_data, public)
     expected = inspect.signature(function).parameters
     calls: list[dict[str, object]] = []
 
@@ -66,10 +80,11 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         calls.append(inspect.signature(function).bind(*arguments, **options).arguments)
         raise SioDataError("enough seen")
 
-    monkeypatch.setattr(sio_data, command, spy, raising=False)
+    monkeypatch.setattr(sio_data, public, spy, raising=False)
     required = {
         "fit": ["S", "--out", "O"],
         "generate": ["--generator", "G", "--weights", "W", "--per-class", "3", "--out", "O"],
+        "import": ["S", "--out", "O"],
         "verify": ["S"],
         "repair": ["S"],
         "regenerate": ["S", "7"],
