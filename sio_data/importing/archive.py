@@ -1,6 +1,7 @@
 """What an importer reads: labelled images in somebody's files, whatever their format."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from sio_data.progress import progress
 from sio_data.recipe import Option
 
 _MEBIBYTE = 1 << 20
+_MAX_NAME_BYTES = 1 << 12
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Archive(Protocol):
@@ -83,6 +86,18 @@ def pickled(name: object) -> InputError:
         f"{name} holds pickled objects, and reading these can run any code, so that it is left alone. If you trust who "
         "made it, load it yourself and save plain arrays: np.savez(path, image=images, label=labels)."
     )
+
+
+def check_name(name: str, where: object) -> None:
+    """Refuse a name that no honest archive has: one that leads out of it, is very long, or holds control characters.
+
+    Raises:
+        InputError: It does.
+    """
+    if name.startswith("/") or ".." in name.split("/"):
+        raise InputError(f"{where} holds {name!r}, a path that leads out of it.")
+    if len(name.encode(errors="replace")) > _MAX_NAME_BYTES or _CONTROL.search(name):
+        raise InputError(f"{where} holds a file of the name {name[:80]!r}, which is too long or no plain UTF-8 text.")
 
 
 def refuse_doubled_names(paths: Iterable[Path]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from sio_data.compilation import SourceFile
 from sio_data.errors import InputError
 from sio_data.images import Pixels
+from sio_data.importing.archive import check_name
 from sio_data.importing.pictures import EXTENSIONS, MAX_BYTES, Pictures
 from sio_data.plan import Integers
 
@@ -76,10 +77,7 @@ class ClassFolders:
                 raise InputError(
                     f"{entry.path} is a link that leads out of {self._folder}. Put what it leads to there."
                 )
-            try:
-                entry.name.encode()
-            except UnicodeEncodeError as error:
-                raise InputError(f"{entry.path!r} has a name that is no UTF-8 text. Rename it.") from error
+            check_name(entry.name, folder)
         return entries
 
     def _load(self, place: int) -> bytes:

@@ -68,11 +68,8 @@ def _look_into(folder: Path) -> list[Path]:
         )
     if (folder / IMAGES).exists() or (folder / LABELS).exists():
         return [folder / IMAGES, folder / LABELS]
-    for suffix in (_ARCHIVES, _TARS):
-        found = [path for path in folder.iterdir() if path.suffix.lower() == suffix]
-        if found:
-            return sorted(found, key=lambda path: path.name)
-    return [folder]
+    found = [path for path in folder.iterdir() if path.suffix.lower() in (_ARCHIVES, _TARS)]
+    return sorted(found, key=lambda path: path.name) or [folder]
 
 
 def _open(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from sio_data.errors import InputError
+from sio_data.errors import InputError, first_line
 from sio_data.images import Pixels
 from sio_data.importing.archive import pickled
 from sio_data.plan import Integers
@@ -61,9 +61,7 @@ def read_header(file: IO[bytes], size: int, name: str) -> ArrayHeader:
             warnings.simplefilter("ignore", UserWarning)  # NumPy's about headers that Python 2 wrote
             shape, column_wise, dtype = _READERS[npy.read_magic(buffer)](buffer)
     except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
-        raise InputError(
-            f"{name} is no sound .npy array ({str(error).splitlines()[0] if str(error) else error!r})."
-        ) from error
+        raise InputError(f"{name} is no sound .npy array ({first_line(error)}).") from error
     if dtype.hasobject:
         raise pickled(name)
     if column_wise:
@@ -159,11 +157,8 @@ class StoredImages:
     """
 
     def __init__(self, file: BinaryIO, start: int, shape: tuple[int, ...], name: str) -> None:
-        self._file, self._start, self.shape, self.name = file, start, shape, name
+        self._file, self._start, self._shape, self._name = file, start, shape, name
         self._bytes_each = math.prod(shape[1:])
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def read(self, places: Integers) -> Pixels:
         """Read images, in the order of the file whatever that of `places`: disks like it.
@@ -174,9 +169,11 @@ class StoredImages:
         Raises:
             InputError: The file became shorter meanwhile.
         """
-        images = np.empty((len(places), *self.shape[1:]), np.uint8)
+        images = np.empty((len(places), *self._shape[1:]), np.uint8)
         for row in np.argsort(places).tolist():
             offset = self._start + int(places[row]) * self._bytes_each
-            if os.preadv(self._file.fileno(), [images[row].data], offset) != self._bytes_each:
-                raise InputError(f"{self.name} became shorter while it was read.")
+            data = os.pread(self._file.fileno(), self._bytes_each, offset)
+            if len(data) != self._bytes_each:
+                raise InputError(f"{self._name} became shorter while it was read.")
+            images[row] = np.frombuffer(data, np.uint8).reshape(self._shape[1:])
         return images

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import BinaryIO, cast
 from zipfile import ZipFile, ZipInfo
 
-from sio_data.errors import InputError, SioDataError
-from sio_data.importing.archive import pickled, refuse_doubled_names
+from sio_data.errors import InputError, SioDataError, first_line
+from sio_data.importing.archive import check_name, pickled, refuse_doubled_names
 from sio_data.importing.arrays import ArrayArchive, Part
 from sio_data.importing.npy import ArrayHeader, StoredImages, check_images, read_header, read_labels
 from sio_data.progress import progress
@@ -44,116 +44,109 @@ def open_npz(paths: Sequence[Path], image_size: int | None, held: ExitStack) -> 
         InputError: One holds no images with labels, or they differ in size.
     """
     refuse_doubled_names(paths)
-    return ArrayArchive([_open_part(path, held) for path in paths], image_size)
+    return ArrayArchive([_Npz(path, held).part() for path in paths], image_size)
 
 
-def _open_part(path: Path, held: ExitStack) -> Part:
-    file = held.enter_context(path.open("rb"))
-    if file.read(1) == b"\x80":
-        raise pickled(path)
-    with _sound(path):
-        archive = held.enter_context(ZipFile(file))
-        members = _list_members(path, archive)
-        images, labels = (_find(path, members, names) for names in (_IMAGES, _LABELS))
-        header = _read_header(path, archive, images)
-        check_images(header)
-        if images.file_size > max(_BOMB_BYTES, _BOMB_RATIO * images.compress_size):
+class _Npz:
+    """One archive, whose members are checked before they are read."""
+
+    def __init__(self, path: Path, held: ExitStack) -> None:
+        self._path, self._held = path, held
+        self._file = held.enter_context(path.open("rb"))
+        if self._file.read(1) == b"\x80":
+            raise pickled(path)
+        with self._sound():
+            self._archive = held.enter_context(ZipFile(self._file))
+            self._members = self._list_members()
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        try:
+            yield
+        except _ZIP_ERRORS as error:
+            raise InputError(f"{self._path} is no sound .npz archive ({first_line(error)}).") from error
+
+    def _list_members(self) -> dict[str, ZipInfo]:
+        members: dict[str, ZipInfo] = {}
+        for member in self._archive.infolist():
+            check_name(member.filename, self._path)
+            if member.filename in members:
+                raise InputError(f"{self._path} holds {member.filename} twice.")
+            members[member.filename] = member
+        return members
+
+    def part(self) -> Part:
+        """Check what it holds, but for the pixels, and read the labels."""
+        images, labels = self._find("images", _IMAGES), self._find("labels", _LABELS)
+        with self._sound():
+            header, label_header = self._read_header(images), self._read_header(labels)
+            check_images(header)
+            self._refuse_bomb(images)
+            with self._archive.open(labels) as packed:
+                packed.read(label_header.start)
+                values = read_labels(packed, label_header, header.shape[0])
+                packed.read(1)  # its end, where the checksum is compared
+        return Part([self._path], header.shape, values, partial(self._open, images, header))
+
+    def _find(self, what: str, names: Sequence[str]) -> ZipInfo:
+        member = next((self._members[f"{name}.npy"] for name in names if f"{name}.npy" in self._members), None)
+        if member is None:
+            found = ", ".join(name.removesuffix(".npy") for name in list(self._members)[:10]) or "nothing"
+            raise InputError(f"{self._path} holds no {what}: none of {', '.join(names)}. It holds {found}.")
+        if member.flag_bits & _ENCRYPTED:
+            raise InputError(f"{self._path} is encrypted.")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(f"{self._path} is compressed in a way that NumPy does not write. Save it with np.savez.")
+        if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+            raise InputError(f"{self._path}: {member.filename} has two sizes.")
+        return member
+
+    def _read_header(self, member: ZipInfo) -> ArrayHeader:
+        with self._archive.open(member) as packed:
+            return read_header(packed, member.file_size, f"{self._path}: {member.filename.removesuffix('.npy')}")
+
+    def _refuse_bomb(self, member: ZipInfo) -> None:
+        if member.file_size > max(_BOMB_BYTES, _BOMB_RATIO * member.compress_size):
             raise InputError(
-                f"{header.name} unpacks to more than {_BOMB_RATIO} times its size, {images.file_size:,} bytes, which "
-                "no real images do. If it is no bomb, save it again with np.savez, uncompressed."
+                f"{self._path}: {member.filename} unpacks to more than {_BOMB_RATIO} times its size, "
+                f"{member.file_size:,} bytes, which no real images do. If it is no bomb, save it with np.savez, which "
+                "does not compress."
             )
-        label_header = _read_header(path, archive, labels)
-        with archive.open(labels) as packed:
-            packed.read(label_header.start)
-            values = read_labels(packed, label_header, header.shape[0])
-            packed.read(1)  # its end, where the checksum is compared
-    return Part([path], header.shape, values, partial(_settle, path, file, archive, images, header, held))
 
+    def _open(self, member: ZipInfo, header: ArrayHeader, scratch: Path | None) -> StoredImages:
+        """Read all pixels once, which compares their checksum, and keep them unpacked."""
+        file: BinaryIO = self._file
+        start = header.start
+        with self._sound():
+            if member.compress_type == zipfile.ZIP_STORED:
+                self._copy(member, None)
+                start += self._data_start(member)
+            else:
+                file = self._held.enter_context(_scratch_file(scratch, member.file_size))
+                self._copy(member, file)
+        return StoredImages(file, start, header.shape, header.name)
 
-@contextmanager
-def _sound(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except _ZIP_ERRORS as error:
-        raise InputError(f"{path} is no sound .npz archive ({error}).") from error
-
-
-def _list_members(path: Path, archive: ZipFile) -> dict[str, ZipInfo]:
-    members: dict[str, ZipInfo] = {}
-    for member in archive.infolist():
-        if member.filename.startswith("/") or ".." in member.filename.split("/"):
-            raise InputError(
-                f"{path} holds {member.filename!r}, a path that leads out of it: it is not what NumPy writes."
-            )
-        if member.filename in members:
-            raise InputError(f"{path} holds {member.filename} twice.")
-        members[member.filename] = member
-    return members
-
-
-def _find(path: Path, members: dict[str, ZipInfo], names: Sequence[str]) -> ZipInfo:
-    member = next((members[f"{name}.npy"] for name in names if f"{name}.npy" in members), None)
-    if member is None:
-        found = ", ".join(name.removesuffix(".npy") for name in list(members)[:10]) or "nothing"
-        what = "images" if names == _IMAGES else "labels, and a set needs one for each image"
-        raise InputError(f"{path} holds no {what}: none of {', '.join(names)}. It holds {found}.")
-    if member.flag_bits & _ENCRYPTED:
-        raise InputError(f"{path} is encrypted.")
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"{path} is compressed in a way that NumPy does not write. Save it again with np.savez.")
-    if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
-        raise InputError(f"{path}: {member.filename} has two sizes.")
-    return member
-
-
-def _read_header(path: Path, archive: ZipFile, member: ZipInfo) -> ArrayHeader:
-    with archive.open(member) as packed:
-        return read_header(packed, member.file_size, f"{path}: {member.filename.removesuffix('.npy')}")
-
-
-def _settle(
-    path: Path,
-    file: BinaryIO,
-    archive: ZipFile,
-    member: ZipInfo,
-    header: ArrayHeader,
-    held: ExitStack,
-    scratch: Path | None,
-) -> StoredImages:
-    """Read all pixels once, which compares their checksum, and keep them unpacked."""
-    unpacked, offset = file, header.start
-    with _sound(path):
-        if member.compress_type == zipfile.ZIP_STORED:
-            _copy(path, archive, member, None)
-            offset += _data_start(file, member)
-        else:
-            unpacked = held.enter_context(_scratch_file(scratch, member.file_size))
-            _copy(path, archive, member, unpacked)
-    return StoredImages(unpacked, offset, header.shape, header.name)
-
-
-def _copy(path: Path, archive: ZipFile, member: ZipInfo, target: IO[bytes] | None) -> None:
-    doing = "unpacking" if target else "checking"
-    with (
-        archive.open(member) as packed,
-        progress(f"{doing} {path.name}, MiB", -(-member.file_size // _MEBIBYTE)) as advance,
-    ):
+    def _copy(self, member: ZipInfo, target: BinaryIO | None) -> None:
+        doing = f"{'unpacking' if target else 'checking'} {self._path.name}, MiB"
         size = 0
-        while piece := packed.read(_MEBIBYTE):
-            if target:
-                target.write(piece)
-            size += len(piece)
-            advance(1, "")
+        with (
+            self._archive.open(member) as packed,
+            progress(doing, -(-member.file_size // _MEBIBYTE)) as advance,
+        ):
+            while piece := packed.read(_MEBIBYTE):
+                if target:
+                    target.write(piece)
+                size += len(piece)
+                advance(1, "")
         if target:
             target.flush()
-    if size != member.file_size:
-        raise InputError(f"{path}: {member.filename} ends early.")
+        if size != member.file_size:
+            raise InputError(f"{self._path}: {member.filename} ends early.")
 
-
-def _data_start(file: BinaryIO, member: ZipInfo) -> int:
-    file.seek(member.header_offset)
-    name, extra = struct.unpack("<HH", file.read(_LOCAL_HEADER)[26:])
-    return member.header_offset + _LOCAL_HEADER + int(name + extra)
+    def _data_start(self, member: ZipInfo) -> int:
+        self._file.seek(member.header_offset)
+        name, extra = struct.unpack("<HH", self._file.read(_LOCAL_HEADER)[26:])
+        return member.header_offset + _LOCAL_HEADER + int(name + extra)
 
 
 def _scratch_file(folder: Path | None, size: int) -> BinaryIO:

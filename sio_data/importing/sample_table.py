@@ -114,11 +114,11 @@ def read_json_object(file: IO[bytes], member: Member | None, most: int) -> Mappi
     """Read a JSON object that can be written again as it is; None if there is none, or it is too large."""
     try:
         value = json.loads(_read(file, member, most)) if member else None
-        canonical_json(value)
+        written = canonical_json(value)
         json.dumps(value, ensure_ascii=False).encode()  # fails if it holds half a character
     except (RecursionError, ValueError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and len(written) <= most else None
 
 
 def _read(file: IO[bytes], member: Member, most: int) -> bytes:

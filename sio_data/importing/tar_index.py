@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from sio_data.errors import InputError
+from sio_data.importing.archive import check_name
 
 _MAX_HEADER_BYTES = 1 << 20
 _TAR_ERRORS = (tarfile.TarError, EOFError, OverflowError, RecursionError, ValueError)
@@ -75,8 +76,7 @@ def _check(path: Path, member: tarfile.TarInfo, size: int) -> Member:
         raise InputError(
             f"{path} holds {name!r}, which is a link, a device or a sparse file. Only plain files may be there."
         )
-    if name.startswith("/") or ".." in name.split("/"):
-        raise InputError(f"{path} holds {name!r}, a path that leads out of it.")
+    check_name(name, path)
     if member.offset_data + member.size > size:
         raise InputError(f"{path} was cut off: {name} should have {member.size:,} bytes.")
     return Member(name, member.offset_data, member.size)

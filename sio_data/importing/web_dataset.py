@@ -61,7 +61,7 @@ class WebDataset:
     def _read_label(self, path: Path, file: IO[bytes], sample: Sample) -> str:
         if self._label_key is not None:
             value = (read_json_object(file, sample.members.get("json"), _MAX_JSON_BYTES) or {}).get(self._label_key)
-            if not isinstance(value, str | int) or isinstance(value, bool):
+            if not isinstance(value, str | int) or isinstance(value, bool) or len(str(value)) > _MAX_LABEL_BYTES:
                 raise InputError(
                     f"{path}: {sample.key} has no JSON with a whole number or a name as {self._label_key!r}."
                 )

@@ -216,7 +216,7 @@ ARRAY_FAULTS: list[tuple[Write, list[str], str]] = [
     (
         npz(images=IMAGES),
         ["x.npz"],
-        "holds no labels, and a set needs one for each image: none of label, labels, arr_1",
+        "holds no labels: none of label, labels, arr_1. It holds images",
     ),
     (npz(label=LABELS, data=IMAGES), ["x.npz"], "holds no images: none of image, images, arr_0. It holds label, data"),
     (zipped(), ["x.npz"], "holds no images: none of image, images, arr_0. It holds nothing"),
@@ -228,6 +228,7 @@ ARRAY_FAULTS: list[tuple[Write, list[str], str]] = [
     (zipped(*ARRAYS, ARRAYS[0]), ["x.npz"], "holds image.npy twice"),
     (zipped(*ARRAYS, ("../../label.npy", b"")), ["x.npz"], "holds '../../label.npy', a path that leads out of it"),
     (zipped(*ARRAYS, ("/etc/label.npy", b"")), ["x.npz"], "a path that leads out of it"),
+    (zipped(("\x1b[2J.npy", b"")), ["x.npz"], "holds a file of the name '\\x1b[2J.npy', which is too long or no plain"),
     (
         npz(compress=True, image=np.zeros((23000, 32, 32, 3), np.uint8), label=np.zeros(23000, int)),
         ["x.npz"],
@@ -290,6 +291,8 @@ PICTURE_FAULTS: list[tuple[Write, list[str], str]] = [
     (odd_tar(pax_headers={"GNU.sparse.size": "9" * 15, "GNU.sparse.map": "0,0"}), ["x.tar"], "or a sparse file"),
     (tar(*SAMPLE, ("../../b.png", b"")), ["x.tar"], "holds '../../b.png', a path that leads out of it"),
     (tar(*SAMPLE, ("/etc/b.png", b"")), ["x.tar"], "holds '/etc/b.png', a path that leads out of it"),
+    (tar(("x" * 5000 + ".png", b"")), ["x.tar"], "which is too long or no plain UTF-8 text"),
+    (tar(("\udcff.png", b"")), ["x.tar"], "x.tar is no sound tar"),
     (tar_of_size(tarfile.REGTYPE, 10**13), ["x.tar"], "x.tar was cut off: b.png should have 10,000,000,000,000 bytes"),
     (tar_of_size(tarfile.REGTYPE, -1024), ["x.tar"], "no sound tar"),
     (tar_of_size(tarfile.REGTYPE, -512), ["x.tar"], "no sound tar"),
@@ -310,6 +313,7 @@ PICTURE_FAULTS: list[tuple[Write, list[str], str]] = [
     (tar(*sample("b", "")), ["x.tar"], "b.cls is no label"),
     (tar(("b.txt", b"a cat"), ("b.png", png(IMAGES[0]))), ["x.tar"], "b.txt is no label"),
     (tar(*sample("b", 0, {"label": 1})), ["x.tar", "--label-key", "lable"], "b has no JSON with a whole number or a"),
+    (tar(*sample("b", 0, {"label": "x" * 5000})), ["x.tar", "--label-key", "label"], "b has no JSON with a whole"),
     (tar(*sample("b", 0, {"label": [1]})), ["x.tar", "--label-key", "label"], "b has no JSON with a whole number or a"),
     (tar(*SAMPLE, ("b.png", b"x"), ("b.cls", b"0")), ["x.tar"], "the picture of b is no PNG"),
     (tar(*SAMPLE, ("b.png", large_picture()), ("b.cls", b"0")), ["x.tar"], "the picture of b has 8x8 pixels"),
