@@ -73,7 +73,6 @@ def measure(form: str, copies: int, rounds: int) -> dict[str, float]:
         run(__file__, form, source, copies)
         imports = []
         for turn in range(rounds):
-            os.sync()  # it does not pay for what another left to be written
             imports.append(run("-m", "sio_data", "import", source, "--out", Path(work, f"set-{turn}")))
     seconds, peaks = (statistics.median(values) for values in zip(*imports, strict=True))
     return {"images": IMAGES * copies, "seconds": seconds, "images_per_s": IMAGES * copies / seconds, "peak_mib": peaks}

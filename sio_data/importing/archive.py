@@ -6,12 +6,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from sio_data.compilation import SourceFile
 from sio_data.errors import InputError
 from sio_data.images import Pixels
-from sio_data.plan import Integers
 from sio_data.progress import progress
 from sio_data.recipe import Option
+
+Places = npt.NDArray[np.int32]
+"""Labels of images, or their places in an archive: four bytes each, because an archive may hold very many."""
 
 _MEBIBYTE = 1 << 20
 _MAX_NAME_BYTES = 1 << 12
@@ -22,14 +27,14 @@ class Archive(Protocol):
     """Images with labels, to be read in any order. Opened, its structure and labels are checked, its pixels are not.
 
     Attributes:
-        labels: int64 [N], from 0 on.
+        labels: int32 [N], from 0 on.
         class_names: What the labels stand for; None if the files do not say.
         image_size: Height and width that `read` gives, in pixels.
         rule: How the files are read.
     """
 
     @property
-    def labels(self) -> Integers: ...  # noqa: D102  see the class
+    def labels(self) -> Places: ...  # noqa: D102  see the class
     @property
     def class_names(self) -> tuple[str, ...] | None: ...  # noqa: D102
     @property
@@ -49,11 +54,11 @@ class Archive(Protocol):
         """
         ...
 
-    def read(self, places: Integers) -> Pixels:
+    def read(self, places: Places) -> Pixels:
         """Read images.
 
         Args:
-            places: int64 [B], each from 0 to N - 1.
+            places: int32 [B], each from 0 to N - 1.
 
         Returns:
             uint8 [B, H, H, 3], RGB.

@@ -11,9 +11,8 @@ from PIL import Image
 from sio_data.compilation import SourceFile
 from sio_data.errors import InputError
 from sio_data.images import Pixels, fit_square
-from sio_data.importing.archive import hash_files
+from sio_data.importing.archive import Places, hash_files
 from sio_data.importing.npy import StoredImages
-from sio_data.plan import Integers
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,13 @@ class Part:
     Attributes:
         files: The file of the images, and that of the labels if it is another one.
         shape: [N, H, W, 3].
-        labels: int64 [N], from 0 on.
+        labels: int32 [N], from 0 on.
         open: Checks the values and makes the images readable in any order; takes a folder for scratch files.
     """
 
     files: Sequence[Path]
     shape: tuple[int, ...]
-    labels: Integers
+    labels: Places
     open: Callable[[Path | None], StoredImages]
 
 
@@ -69,7 +68,7 @@ class ArrayArchive:
         self._images = [part.open(scratch) for part in self._parts]
         return sources
 
-    def read(self, places: Integers) -> Pixels:
+    def read(self, places: Places) -> Pixels:
         """See `Archive`."""
         part_of = self._part_of(places)
         images = np.empty((len(places), *self._parts[0].shape[1:]), np.uint8)
@@ -85,5 +84,5 @@ class ArrayArchive:
         number = int(self._part_of(place))
         return {"file": self._parts[number].files[0].name, "row": place - int(self._starts[number])}
 
-    def _part_of(self, places: Integers | int) -> Any:
+    def _part_of(self, places: Places | int) -> Any:
         return np.searchsorted(self._starts, places, side="right") - 1

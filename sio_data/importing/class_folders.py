@@ -10,9 +10,8 @@ import numpy as np
 from sio_data.compilation import SourceFile
 from sio_data.errors import InputError
 from sio_data.images import Pixels
-from sio_data.importing.archive import check_name
+from sio_data.importing.archive import Places, check_name
 from sio_data.importing.pictures import EXTENSIONS, MAX_BYTES, Pictures
-from sio_data.plan import Integers
 
 
 class ClassFolders:
@@ -35,7 +34,7 @@ class ClassFolders:
         files = [self._list_pictures(name) for name in classes]
         self.class_names = tuple(classes)
         self._paths = [path for paths in files for path in paths]
-        self.labels = np.repeat(np.arange(len(classes), dtype=np.int64), list(map(len, files)))
+        self.labels = np.repeat(np.arange(len(classes), dtype=np.int32), list(map(len, files)))
         self._pictures = Pictures(len(self._paths), self._load, self._name, image_size)
         self.image_size = self._pictures.image_size
         self.rule = {"format": "class folders"}
@@ -95,7 +94,7 @@ class ClassFolders:
             whole.update(f"{digest}  {path}\n".encode())
         return (SourceFile(self._folder.resolve().name, whole.hexdigest()),)
 
-    def read(self, places: Integers) -> Pixels:
+    def read(self, places: Places) -> Pixels:
         """See `Archive`."""
         return self._pictures.read(places)
 

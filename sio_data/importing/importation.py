@@ -15,13 +15,12 @@ from sio_data.compilation import Compilation, SourceFile
 from sio_data.engines.job import ShardJob
 from sio_data.errors import ClassMapError, InputError, UnknownNameError
 from sio_data.files import as_folder, check_output_folder, is_url
-from sio_data.importing.archive import Archive
+from sio_data.importing.archive import Archive, Places
 from sio_data.importing.formats import open_archive
 from sio_data.importing.order import spread_evenly
 from sio_data.layout import Layout
 from sio_data.making import begin, finish
 from sio_data.manifest import MANIFEST, Manifest, Origin
-from sio_data.plan import Integers
 from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.sets import SyntheticSet, open_set
 from sio_data.shards import Batch
@@ -119,7 +118,7 @@ def import_set(
             kind="import",
             sources=(_UNKNOWN,),
             rule={**archive.rule, "seed": seed},
-            order=hashlib.sha256(order.astype("<i8").data).hexdigest(),
+            order=hashlib.sha256(order.astype("<i4", copy=False).data).hexdigest(),
             class_names=class_names,
             counts=tuple(np.bincount(labels, minlength=len(class_names)).tolist()),
             image_size=archive.image_size,
@@ -155,7 +154,7 @@ def _check_request(sources: Sequence[str | Path], folder: Path, image_size: int 
             raise InputError(f"{folder} lies in {source}, which is to be imported. Name a folder elsewhere.")
 
 
-def _match_classes(archive: Archive, classes: Sequence[str] | None) -> tuple[tuple[str, ...], Integers]:
+def _match_classes(archive: Archive, classes: Sequence[str] | None) -> tuple[tuple[str, ...], Places]:
     """Give the class map, and the labels as places in it."""
     labels, own = archive.labels, archive.class_names
     most = int(labels.max())
@@ -164,7 +163,7 @@ def _match_classes(archive: Archive, classes: Sequence[str] | None) -> tuple[tup
         for name in own:
             if name not in names:
                 raise UnknownNameError("class", name, names, "It is one of the source's.")
-        return names, np.array([names.index(name) for name in own])[labels]
+        return names, np.array([names.index(name) for name in own], np.int32)[labels]
     if classes is not None:
         if most >= len(classes):
             raise ClassMapError(
@@ -186,7 +185,7 @@ def _scratch(folder: Path) -> Path | None:
 
 
 def _drawer(
-    archive: Archive, layout: Layout[Compilation], labels: Integers, order: Integers
+    archive: Archive, layout: Layout[Compilation], labels: Places, order: Places
 ) -> Callable[[int], Iterator[Batch]]:
     step = max(1, _BATCH_BYTES // (archive.image_size**2 * 3))
 
@@ -195,6 +194,6 @@ def _drawer(
         for start in range(layout.start(index), end, step):
             places = order[start : min(start + step, end)]
             details = [{"source": archive.describe(place)} for place in places.tolist()]
-            yield Batch(archive.read(places), labels[places], details, len(places))
+            yield Batch(archive.read(places), labels[places].astype(np.int64), details, len(places))
 
     return draw

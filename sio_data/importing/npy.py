@@ -14,8 +14,7 @@ from numpy.lib import format as npy
 
 from sio_data.errors import InputError, first_line
 from sio_data.images import Pixels
-from sio_data.importing.archive import pickled
-from sio_data.plan import Integers
+from sio_data.importing.archive import Places, pickled
 from sio_data.recipe import MAX_IMAGE_SIZE, MAX_SAMPLES
 
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -103,7 +102,7 @@ def check_images(header: ArrayHeader) -> None:
         )
 
 
-def read_labels(file: IO[bytes], header: ArrayHeader, count: int) -> Integers:
+def read_labels(file: IO[bytes], header: ArrayHeader, count: int) -> Places:
     """Read an array of labels.
 
     Args:
@@ -112,7 +111,7 @@ def read_labels(file: IO[bytes], header: ArrayHeader, count: int) -> Integers:
         count: How many images there are.
 
     Returns:
-        int64 [count], from 0 on.
+        int32 [count], from 0 on.
 
     Raises:
         InputError: It is no such array.
@@ -121,7 +120,7 @@ def read_labels(file: IO[bytes], header: ArrayHeader, count: int) -> Integers:
         raise InputError(f"{header.name} must hold one label for each of {count:,} images, not {list(header.shape)}.")
     if header.dtype.kind not in "iuf":
         raise InputError(f"{header.name} must hold whole numbers from 0 on, not {header.dtype}.")
-    labels = np.empty(count, np.int64)
+    labels = np.empty(count, np.int32)
     step = _BYTES_AT_ONCE // header.dtype.itemsize
     for start in range(0, count, step):
         here = min(step, count - start)
@@ -160,7 +159,7 @@ class StoredImages:
         self._file, self._start, self._shape, self._name = file, start, shape, name
         self._bytes_each = math.prod(shape[1:])
 
-    def read(self, places: Integers) -> Pixels:
+    def read(self, places: Places) -> Pixels:
         """Read images, in the order of the file whatever that of `places`: disks like it.
 
         Returns:

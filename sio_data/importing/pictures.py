@@ -15,7 +15,7 @@ from PIL import Image
 
 from sio_data.errors import InputError
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
-from sio_data.plan import Integers
+from sio_data.importing.archive import Places
 from sio_data.progress import progress
 from sio_data.recipe import MAX_IMAGE_SIZE
 
@@ -59,7 +59,7 @@ class Pictures:
             raise InputError(f"{self._name(0)} has {width}x{height} pixels. Give --image-size, up to {MAX_IMAGE_SIZE}.")
         return int(width)
 
-    def read(self, numbers: Integers) -> Pixels:
+    def read(self, numbers: Places) -> Pixels:
         """Read some as uint8 [B, H, H, 3]."""
         return np.stack(list(_in_threads(lambda number: self._decode(number, self._load(number)), numbers.tolist())))
 

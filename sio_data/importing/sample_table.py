@@ -11,8 +11,8 @@ import numpy as np
 
 from sio_data.errors import InputError
 from sio_data.files import canonical_json
+from sio_data.importing.archive import Places
 from sio_data.importing.tar_index import Member
-from sio_data.plan import Integers
 
 _NO_JSON = -1
 
@@ -69,11 +69,11 @@ class SampleTable:
         start, size = self._jsons[2 * place : 2 * place + 2]
         return None if start == _NO_JSON else Member(f"{self.key(place)}.json", start, size)
 
-    def index_labels(self) -> tuple[Integers, tuple[str, ...] | None]:
+    def index_labels(self) -> tuple[Places, tuple[str, ...] | None]:
         """Turn labels into numbers: as they are, if all are numbers; otherwise as places in the sorted list of names.
 
         Returns:
-            Labels, int64 [N], and the list of names, if they are names.
+            Labels, int32 [N], and the list of names, if they are names.
 
         Raises:
             InputError: Some are numbers and some are not, or they are no whole numbers from 0 on.
@@ -81,13 +81,13 @@ class SampleTable:
         texts = list(self._texts)
         codes = np.frombuffer(self._labels, np.int32)
         if all(map(_is_label, texts)):
-            return np.array([int(text) for text in texts], np.int64)[codes], None
+            return np.array([int(text) for text in texts], np.int32)[codes], None
         wrong = next((text for text in texts if _is_number(text)), None)
         if wrong is not None:
             raise InputError(f"labels must all be whole numbers from 0 on, or all names, not like {wrong[:40]!r}.")
         names = sorted(texts)
         places = {name: place for place, name in enumerate(names)}
-        return np.array([places[text] for text in texts], np.int64)[codes], tuple(names)
+        return np.array([places[text] for text in texts], np.int32)[codes], tuple(names)
 
 
 def _is_label(text: str) -> bool:

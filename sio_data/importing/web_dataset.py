@@ -12,11 +12,10 @@ from typing import IO, Any
 from sio_data.compilation import SourceFile
 from sio_data.errors import InputError
 from sio_data.images import Pixels
-from sio_data.importing.archive import hash_files, pickled, refuse_doubled_names
+from sio_data.importing.archive import Places, hash_files, pickled, refuse_doubled_names
 from sio_data.importing.pictures import EXTENSIONS, MAX_BYTES, Pictures
 from sio_data.importing.sample_table import Sample, SampleTable, read_json_object, read_text
 from sio_data.importing.tar_index import list_members
-from sio_data.plan import Integers
 from sio_data.progress import progress
 
 _PICKLES = ("pkl", "pickle", "pyd", "pth", "pt")
@@ -95,7 +94,7 @@ class WebDataset:
             pass
         return sources
 
-    def read(self, places: Integers) -> Pixels:
+    def read(self, places: Places) -> Pixels:
         """See `Archive`."""
         return self._pictures.read(places)
 

@@ -88,7 +88,7 @@ def test_a_changed_source_is_not_mixed_with_what_was_begun(tmp_path: Path) -> No
 
 
 def test_classes_are_spread_evenly_in_any_prefix() -> None:
-    labels = np.repeat([0, 1, 3], [500, 41, 7])
+    labels = np.repeat(np.array([0, 1, 3], np.int32), [500, 41, 7])
     order = spread_evenly(labels, 0)
     assert sorted(order.tolist()) == list(range(548))
     for end in range(1, 549):
@@ -97,7 +97,7 @@ def test_classes_are_spread_evenly_in_any_prefix() -> None:
 
 
 def test_balanced_classes_take_turns_and_the_seed_decides_which_image_comes() -> None:
-    labels = np.repeat(np.arange(5), 20)
+    labels = np.repeat(np.arange(5, dtype=np.int32), 20)
     order, other = spread_evenly(labels, 0), spread_evenly(labels, 1)
     assert labels[order].tolist() == [*range(5)] * 20
     assert labels[other].tolist() == [*range(5)] * 20
@@ -106,7 +106,7 @@ def test_balanced_classes_take_turns_and_the_seed_decides_which_image_comes() ->
 
 
 def test_the_order_is_the_same_in_all_versions() -> None:
-    assert spread_evenly(np.repeat([0, 1], [5, 3]), 7).tolist() == [3, 6, 4, 0, 7, 2, 5, 1]
+    assert spread_evenly(np.repeat(np.array([0, 1], np.int32), [5, 3]), 7).tolist() == [3, 6, 4, 0, 7, 2, 5, 1]
 
 
 def test_the_origin_is_recorded_without_paths(tmp_path: Path) -> None:

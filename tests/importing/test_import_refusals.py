@@ -1,5 +1,6 @@
 import io
 import os
+import random
 import shutil
 import struct
 import tarfile
@@ -7,6 +8,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from tests.importing.archives import IMAGES, LABELS, png, sample, write_tar, write_tree
+from sio_data.errors import InputError
+from sio_data.importing.formats import open_archive
+from tests.importing.archives import FORMATS, IMAGES, LABELS, png, sample, write_tar, write_tree
 
 Write = Callable[[Path], object]
 FLOATS = (IMAGES / 255).astype(np.float32)
@@ -336,6 +340,25 @@ def test_malformed_sources_are_refused_and_nothing_is_written(
     monkeypatch.chdir(source)
     assert message in refuse("import", *words, "--out", tmp_path / "out", unchanged=tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_whatever_was_damaged_it_is_read_or_refused(form: str, tmp_path: Path) -> None:
+    (tmp_path / "sound").mkdir()
+    sources = FORMATS[form](tmp_path / "sound")
+    chance = random.Random(0)
+    for turn in range(20):
+        copy = Path(shutil.copytree(tmp_path / "sound", tmp_path / str(turn)))
+        victim = chance.choice(sorted(path for path in copy.rglob("*") if path.is_file()))
+        data = bytearray(victim.read_bytes())
+        start = chance.randrange(min(600, len(data)) if turn % 2 else len(data))
+        edits = (data[:start], data[:start] + chance.randbytes(9) + data[start + 9 :], data[:start] + data[start + 1 :])
+        victim.write_bytes(edits[turn % 3])
+        with ExitStack() as held, suppress(InputError):
+            paths = [copy / path.relative_to(tmp_path / "sound") for path in sources]
+            archive = open_archive(paths, None, None, held)
+            archive.settle(tmp_path)
+            archive.read(np.arange(len(archive.labels), dtype=np.int32))
 
 
 @pytest.mark.parametrize(
