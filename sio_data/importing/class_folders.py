@@ -1,7 +1,9 @@
 """A folder of class folders with pictures, like `cat/001.png` and `dog/001.png`."""
 
 import hashlib
+import math
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from sio_data.compilation import SourceFile
 from sio_data.errors import InputError
 from sio_data.images import Pixels
 from sio_data.importing.archive import Places, check_name
+from sio_data.importing.npy import StoredImages
 from sio_data.importing.pictures import EXTENSIONS, MAX_BYTES, Pictures
+from sio_data.importing.scratch import open_scratch
 
 
 class ClassFolders:
@@ -23,13 +27,14 @@ class ClassFolders:
     Args:
         folder: The folder.
         image_size: Resize to this many pixels; None takes the size of the first picture, which all must have.
+        held: Closes a scratch file in the end.
 
     Raises:
         InputError: It holds anything else, or links that lead out of it.
     """
 
-    def __init__(self, folder: Path, image_size: int | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, image_size: int | None, held: ExitStack) -> None:
+        self._folder, self._held = folder, held
         classes = self._list_classes()
         files = [self._list_pictures(name) for name in classes]
         self.class_names = tuple(classes)
@@ -88,15 +93,17 @@ class ClassFolders:
 
     def settle(self, scratch: Path | None) -> tuple[SourceFile, ...]:
         """See `Archive`. The hash of a folder is that of the list that `sha256sum` gives of its pictures."""
+        pixels = self._held.enter_context(open_scratch(scratch, math.prod(self._pictures.shape)))
+        digests = self._pictures.unpack(pixels, lambda data: hashlib.sha256(data).hexdigest())
         whole = hashlib.sha256()
-        digests = self._pictures.look(lambda data: hashlib.sha256(data).hexdigest())
         for path, digest in zip(self._paths, digests, strict=True):
             whole.update(f"{digest}  {path}\n".encode())
+        self._images = StoredImages(pixels, 0, self._pictures.shape, str(self._folder))
         return (SourceFile(self._folder.resolve().name, whole.hexdigest()),)
 
     def read(self, places: Places) -> Pixels:
         """See `Archive`."""
-        return self._pictures.read(places)
+        return self._images.read(places)
 
     def describe(self, place: int) -> dict[str, Any]:
         """See `Archive`."""

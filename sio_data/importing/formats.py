@@ -76,11 +76,11 @@ def _open(
     paths: Sequence[Path], suffixes: set[str], image_size: int | None, label_key: str | None, held: ExitStack
 ) -> Archive:
     if len(paths) == 1 and paths[0].is_dir():
-        return ClassFolders(paths[0], image_size)
+        return ClassFolders(paths[0], image_size, held)
     if suffixes == {_ARRAYS} and len(paths) == 2:
         return open_npy_pair((paths[0], paths[1]), image_size, held)
     if suffixes == {_ARCHIVES}:
         return open_npz(paths, image_size, held)
     if suffixes == {_TARS}:
-        return WebDataset(paths, image_size, label_key)
+        return WebDataset(paths, image_size, label_key, held)
     raise InputError(f"{', '.join(map(str, paths[:5])) or 'nothing'} cannot be imported. Give {_KNOWN}.")

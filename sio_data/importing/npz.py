@@ -1,26 +1,24 @@
 """`.npz` archives: zip files of `.npy` arrays, as NumPy writes them, of images and their labels.
 
 They hold `image` and `label` (DM-Improves-AT; the DDPM sets of CIFAR and SVHN), `images` and `labels`, or `arr_0` and
-`arr_1` (ADM). What is stored uncompressed is read where it lies; what is compressed is unpacked once into a file
-without a name, which is gone when the process ends, however it ends.
+`arr_1` (ADM). What is stored uncompressed is read where it lies; what is compressed is unpacked into a scratch file.
 """
 
-import shutil
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 from zipfile import ZipFile, ZipInfo
 
-from sio_data.errors import InputError, SioDataError, first_line
+from sio_data.errors import InputError, first_line
 from sio_data.importing.archive import check_name, pickled, refuse_doubled_names
 from sio_data.importing.arrays import ArrayArchive, Part
 from sio_data.importing.npy import ArrayHeader, StoredImages, check_images, read_header, read_labels
+from sio_data.importing.scratch import open_scratch
 from sio_data.progress import progress
 
 _IMAGES = ("image", "images", "arr_0")
@@ -122,7 +120,7 @@ class _Npz:
                 self._copy(member, None)
                 start += self._data_start(member)
             else:
-                file = self._held.enter_context(_scratch_file(scratch, member.file_size))
+                file = self._held.enter_context(open_scratch(scratch, member.file_size))
                 self._copy(member, file)
         return StoredImages(file, start, header.shape, header.name)
 
@@ -147,18 +145,3 @@ class _Npz:
         self._file.seek(member.header_offset)
         name, extra = struct.unpack("<HH", self._file.read(_LOCAL_HEADER)[26:])
         return member.header_offset + _LOCAL_HEADER + int(name + extra)
-
-
-def _scratch_file(folder: Path | None, size: int) -> BinaryIO:
-    """Open a file without a name.
-
-    Raises:
-        SioDataError: There is no space for that many bytes.
-    """
-    free = shutil.disk_usage(folder or tempfile.gettempdir()).free
-    if free < size:
-        raise SioDataError(
-            f"unpacking takes {size:,} bytes in {folder or tempfile.gettempdir()}, where {free:,} are free. Make space "
-            "and run the same command again."
-        )
-    return cast("BinaryIO", tempfile.TemporaryFile(dir=folder))

@@ -1,6 +1,7 @@
 """Encoded pictures (PNG, JPEG, WebP, BMP), read one by one from wherever they lie."""
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -8,14 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
-import numpy as np
 from PIL import Image
 
 from sio_data.errors import InputError
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
-from sio_data.importing.archive import Places
 from sio_data.progress import progress
 from sio_data.recipe import MAX_IMAGE_SIZE
 
@@ -23,7 +22,8 @@ EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_BYTES = 1 << 28
 _MAX_PIXELS = 1 << 26
-_AT_ONCE, _PIECE = 512, 16
+_BYTES_AT_ONCE = 1 << 24
+_THREADS, _MAX_PIECE = 8, 16
 Found = TypeVar("Found")
 
 
@@ -59,27 +59,31 @@ class Pictures:
             raise InputError(f"{self._name(0)} has {width}x{height} pixels. Give --image-size, up to {MAX_IMAGE_SIZE}.")
         return int(width)
 
-    def read(self, numbers: Places) -> Pixels:
-        """Read some as uint8 [B, H, H, 3]."""
-        return np.stack(list(_in_threads(lambda number: self._decode(number, self._load(number)), numbers.tolist())))
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of all of them as one array."""
+        return (self._count, self.image_size, self.image_size, 3)
 
-    def look(self, visit: Callable[[bytes], Found]) -> Iterator[Found]:
-        """Decode every one, to find what is damaged, and give what `visit` makes of its bytes.
+    def unpack(self, target: BinaryIO, visit: Callable[[bytes], Found]) -> Iterator[Found]:
+        """Decode every one into a file, as one array of `shape`, and give what `visit` makes of its bytes.
 
         Raises:
             InputError: One cannot be read, or has another size than the first and is not resized.
         """
 
-        def look_at(number: int) -> Found:
+        def look_at(number: int) -> tuple[Pixels, Found]:
             data = self._load(number)
-            self._decode(number, data)
-            return visit(data)
+            return self._decode(number, data), visit(data)
 
         with _no_bombs(), progress("looking at all images", self._count) as advance:
-            for start in range(0, self._count, _AT_ONCE):
-                numbers = range(start, min(start + _AT_ONCE, self._count))
-                yield from _in_threads(look_at, numbers)
+            step = max(_THREADS, _BYTES_AT_ONCE // math.prod(self.shape[1:]))
+            for start in range(0, self._count, step):
+                numbers = range(start, min(start + step, self._count))
+                for pixels, found in _in_threads(look_at, numbers):
+                    target.write(pixels.tobytes())
+                    yield found
                 advance(len(numbers), "")
+        target.flush()
 
     def _decode(self, number: int, data: bytes) -> Pixels:
         with self._open(number, data) as picture:
@@ -117,10 +121,11 @@ def _no_bombs() -> Iterator[None]:
 
 def _in_threads(function: Callable[[int], Found], numbers: Sequence[int]) -> Iterator[Found]:
     """Apply a function to each number, in order, in pieces that are worth a thread's while."""
-    pieces = [numbers[start : start + _PIECE] for start in range(0, len(numbers), _PIECE)]
+    step = max(1, min(_MAX_PIECE, len(numbers) // _THREADS))
+    pieces = [numbers[start : start + step] for start in range(0, len(numbers), step)]
     return chain.from_iterable(_readers().map(lambda piece: [function(number) for number in piece], pieces))
 
 
 @cache
 def _readers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), "reader")
+    return ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), "reader")

@@ -4,8 +4,10 @@ The label is what `<key>.cls` says, or else `<key>.txt`, or a member of `<key>.j
 these is read, and what webdataset itself would unpickle is refused.
 """
 
+import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,8 +15,10 @@ from sio_data.compilation import SourceFile
 from sio_data.errors import InputError
 from sio_data.images import Pixels
 from sio_data.importing.archive import Places, hash_files, pickled, refuse_doubled_names
+from sio_data.importing.npy import StoredImages
 from sio_data.importing.pictures import EXTENSIONS, MAX_BYTES, Pictures
 from sio_data.importing.sample_table import Sample, SampleTable, read_json_object, read_text
+from sio_data.importing.scratch import open_scratch
 from sio_data.importing.tar_index import list_members
 from sio_data.progress import progress
 
@@ -30,14 +34,15 @@ class WebDataset:
         paths: The tars, in order.
         image_size: Resize to this many pixels; None takes the size of the first picture, which all must have.
         label_key: Member of each sample's JSON that holds its label; None takes the `.cls` or `.txt` file.
+        held: Closes a scratch file in the end.
 
     Raises:
         InputError: They are no tars of labelled pictures, or hold what is not safe to read.
     """
 
-    def __init__(self, paths: Sequence[Path], image_size: int | None, label_key: str | None) -> None:
+    def __init__(self, paths: Sequence[Path], image_size: int | None, label_key: str | None, held: ExitStack) -> None:
         refuse_doubled_names(paths)
-        self._paths, self._label_key = paths, label_key
+        self._paths, self._label_key, self._held = paths, label_key, held
         self._samples = SampleTable()
         with progress("listing tars", len(paths)) as advance:
             for number, path in enumerate(paths):
@@ -90,13 +95,15 @@ class WebDataset:
     def settle(self, scratch: Path | None) -> tuple[SourceFile, ...]:
         """See `Archive`."""
         sources = hash_files(self._paths)
-        for _ in self._pictures.look(len):
+        pixels = self._held.enter_context(open_scratch(scratch, math.prod(self._pictures.shape)))
+        for _ in self._pictures.unpack(pixels, len):
             pass
+        self._images = StoredImages(pixels, 0, self._pictures.shape, "the pictures")
         return sources
 
     def read(self, places: Places) -> Pixels:
         """See `Archive`."""
-        return self._pictures.read(places)
+        return self._images.read(places)
 
     def describe(self, place: int) -> dict[str, Any]:
         """See `Archive`. A sample's own JSON is kept, if it is an object of at most 16 KiB."""
