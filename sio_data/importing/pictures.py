@@ -13,7 +13,7 @@ from typing import BinaryIO, TypeVar
 
 from PIL import Image
 
-from sio_data.errors import InputError
+from sio_data.errors import InputError, first_line
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
 from sio_data.progress import progress
 from sio_data.recipe import MAX_IMAGE_SIZE
@@ -51,7 +51,7 @@ class Pictures:
         self.image_size = image_size or self._size_of_first()
 
     def _size_of_first(self) -> int:
-        with _no_bombs(), self._open(0, self._load(0)) as picture:
+        with _strict(), self._open(0, self._load(0)) as picture:
             width, height = picture.size
         if width != height:
             raise InputError(f"{self._name(0)} has {width}x{height} pixels, not square. Give --image-size.")
@@ -75,7 +75,7 @@ class Pictures:
             data = self._load(number)
             return self._decode(number, data), visit(data)
 
-        with _no_bombs(), progress("looking at all images", self._count) as advance:
+        with _strict(), progress("looking at all images", self._count) as advance:
             step = max(_THREADS, _BYTES_AT_ONCE // math.prod(self.shape[1:]))
             for start in range(0, self._count, step):
                 numbers = range(start, min(start + step, self._count))
@@ -95,7 +95,7 @@ class Pictures:
             try:
                 return fit_square(picture, self.image_size)
             except IMAGE_ERRORS as error:
-                raise InputError(f"{self._name(number)} is damaged ({error}).") from error
+                raise InputError(f"{self._name(number)} is damaged ({first_line(error)}).") from error
 
     def _open(self, number: int, data: bytes) -> Image.Image:
         """Open a picture; its size is read from its header before any pixel is."""
@@ -112,9 +112,10 @@ class Pictures:
 
 
 @contextmanager
-def _no_bombs() -> Iterator[None]:
-    """Let Pillow refuse a picture of very many pixels instead of warning of it."""
+def _strict() -> Iterator[None]:
+    """Let Pillow refuse pictures of very many pixels instead of warning of them, and be silent of lesser faults."""
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
