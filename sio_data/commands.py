@@ -3,6 +3,7 @@
 import inspect
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 
 def command_line(command: str, positional: Sequence[str] = (), /, **options: object) -> str:
@@ -30,6 +31,12 @@ def _texts(value: object) -> list[str]:
         numbers = all(isinstance(item, int) for item in value)
         return [",".join(map(str, value))] if numbers else [str(item) for item in value]
     return [str(value)]
+
+
+def shown_place(place: str) -> str:
+    """Give a place as others may see it: of an absolute path only the last part, after `…/`."""
+    path = Path(place)
+    return f"…/{path.name}" if path.is_absolute() else place
 
 
 def changed(function: Callable[..., object], **values: object) -> dict[str, object]:

@@ -114,8 +114,8 @@ class Manifest:
             for index, shard in enumerate(self.shards)
         )
 
-    def write(self, folder: Path) -> None:
-        """Write `sio.json` into a set."""
+    def to_json(self) -> dict[str, Any]:
+        """Give the manifest as a JSON object, with a checksum of its own."""
         value: dict[str, Any] = {
             "format": _FORMAT,
             "complete": self.complete,
@@ -127,7 +127,11 @@ class Manifest:
             "digest": self.digest,
             "shards": [asdict(shard) for shard in self.shards],
         }
-        write_json(folder / MANIFEST, {**value, "checksum": sha256_json(value)})
+        return {**value, "checksum": sha256_json(value)}
+
+    def write(self, folder: Path) -> None:
+        """Write `sio.json` into a set."""
+        write_json(folder / MANIFEST, self.to_json())
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

@@ -1,16 +1,15 @@
 """The card of a synthetic set: its README.md, whose metadata `load_dataset` heeds."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sio_data.licences import is_known_licence, licence_metadata
 from sio_data.manifest import Manifest
 from sio_data.recovery import CARD, card_copy, card_metadata, copy_for_card, manifest_copy
 from sio_data.rendering import Verbatim, render_card
 
-_NOTES_MARK = "<!-- Your notes go below this line: they are kept when the card is written anew. -->"
-_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+NOTES_MARK = "<!-- Your notes go below this line: they are kept when the card is written anew. -->"
 _SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 
 
@@ -47,7 +46,7 @@ def render_set_card(
         measures=measures,
         licence_known=is_known_licence(origin.licence),
         copy=Verbatim(copy_for_card(manifest)),
-        notes=Verbatim(f"{_NOTES_MARK}\n{notes}"),
+        notes=Verbatim(f"{NOTES_MARK}\n{notes}"),
         recipe_hash=recipe.hash,
         **recipe.to_json(),
         **vars(origin),
@@ -57,14 +56,9 @@ def render_set_card(
 def read_notes(folder: Path) -> str:
     """Read what a set's owner wrote below the card's last line; nothing if there is no card."""
     try:
-        return (folder / CARD).read_text(encoding="utf-8").partition(f"{_NOTES_MARK}\n")[2]
+        return (folder / CARD).read_text(encoding="utf-8").partition(f"{NOTES_MARK}\n")[2]
     except (OSError, ValueError):
         return ""
-
-
-def is_known_licence(licence: str) -> bool:
-    """Tell whether anybody stated the terms of something."""
-    return licence.strip().lower() not in ("", "unknown", "none")
 
 
 def _title(manifest: Manifest) -> str:
@@ -89,15 +83,8 @@ def render_incomplete_card(manifest: Manifest, notes: str = "") -> str:
         nothing,
         samples=manifest.recipe.samples,
         copy=Verbatim(copy_for_card(manifest)),
-        notes=Verbatim(f"{_NOTES_MARK}\n{notes}"),
+        notes=Verbatim(f"{NOTES_MARK}\n{notes}"),
     )
-
-
-def _licence(licence: str) -> dict[str, str]:
-    """Give the metadata of a licence: the Hub knows its own names, and `other` with a name."""
-    if not is_known_licence(licence):
-        return {"license": "unknown"}
-    return {"license": licence} if _LICENCE.fullmatch(licence) else {"license": "other", "license_name": licence}
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:
@@ -113,7 +100,7 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
     category = next((name for bound, name in _SIZE_CATEGORIES.items() if recipe.samples < bound), "n>1M")
     return {
         "pretty_name": _title(manifest),
-        **_licence(manifest.origin.licence),
+        **licence_metadata(manifest.origin.licence),
         "task_categories": ["image-classification"],
         "annotations_creators": ["machine-generated"],
         "tags": ["synthetic", "webdataset", "sio", "out-of-distribution-detection"],

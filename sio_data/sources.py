@@ -5,7 +5,7 @@ A source is named by a text:
     digits                          an embedded source (see `sio_data.embedded`)
     path/to/folder                  what `datasets.load_dataset(folder)` reads, or a synthetic set made by this package
     path/to/folder#split            the same, and this split of it
-    hub:owner/name@revision#split   a data set on the Hub; revision and split may be left out
+    hub:owner/name@revision#split   a data set or a synthetic set on the Hub; revision and split may be left out
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,9 +20,10 @@ from PIL import Image
 from sio_data.embedded import EMBEDDED, load_embedded, split_indices
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.files import sha256_json
+from sio_data.hub.names import HubName
 from sio_data.image_set import UNLABELLED, ImageSet
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
-from sio_data.manifest import MANIFEST
+from sio_data.manifest import MANIFEST, Manifest
 from sio_data.progress import progress
 from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.sets import open_set
@@ -109,11 +110,29 @@ def load_source(
     source = SourceName.parse(name)
     if not source.hub and source.path in EMBEDDED:
         images = _resized(_load_embedded(source, split, hold_out and labelled), image_size)
-    elif not source.hub and (Path(source.path) / MANIFEST).is_file():
-        images = _resized(_load_synthetic(source, split, labelled), image_size)
+    elif folder := _find_set(source):
+        images = _resized(_load_synthetic(source, folder, split, labelled), image_size)
     else:
         images = _load_dataset(source, split, image_size, labelled, hold_out and labelled)
     return images if labelled else images.without_labels()
+
+
+def find_manifest(name: str) -> Manifest | None:
+    """Give the manifest of a synthetic set, here or on the Hub, by its name as a source; None for other sources."""
+    source = SourceName.parse(name)
+    folder = _find_set(source)
+    return Manifest.read(folder) if folder else None
+
+
+def _find_set(source: SourceName) -> Path | None:
+    """Give the folder of a synthetic set, on the Hub that of its copy in the cache; None for other sources."""
+    if source.hub:
+        from sio_data.hub.caching import cached_set
+
+        return cached_set(HubName(source.path, source.revision))
+    if source.path in EMBEDDED:
+        return None
+    return Path(source.path) if (Path(source.path) / MANIFEST).is_file() else None
 
 
 def _load_embedded(source: SourceName, split: Split, hold_out: bool) -> ImageSet:
@@ -126,11 +145,11 @@ def _load_embedded(source: SourceName, split: Split, hold_out: bool) -> ImageSet
     return images
 
 
-def _load_synthetic(source: SourceName, split: Split, labelled: bool) -> ImageSet:
+def _load_synthetic(source: SourceName, folder: Path, split: Split, labelled: bool) -> ImageSet:
     if source.split not in (None, "train") or (labelled and split != "train"):
         hint = "A synthetic set goes beside real data (--synthetic), not in their place."
         raise UnknownNameError(f"split of the synthetic set {source.path}", source.split or split, ["train"], hint)
-    return open_set(source.path).read()
+    return replace(open_set(folder).read(), name=source.path)
 
 
 def _resized(images: ImageSet, size: int | None) -> ImageSet:
@@ -170,6 +189,8 @@ def _open_dataset(source: SourceName) -> Any:
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    from sio_data.hub.calls import quiet, redact
+
     folder = Path(source.path).resolve()
     if not source.hub and not folder.is_dir():
         raise UnknownNameError(
@@ -179,11 +200,13 @@ def _open_dataset(source: SourceName) -> Any:
         raise InputError(f"{source.path} is a generator, not a set of images: make one with sio-data generate.")
     try:
         if source.hub:
-            return datasets.load_dataset(source.path, revision=source.revision)
+            with quiet():
+                return datasets.load_dataset(source.path, revision=source.revision)
         return datasets.load_dataset(str(folder), cache_dir=_cache_of(folder))
     except (ValueError, OSError, HfHubHTTPError, HFValidationError, datasets.exceptions.DatasetsError) as error:
         where = f"hub:{source.path}" if source.hub else source.path
-        raise InputError(f"{where} cannot be read as a data set: {str(error) or type(error).__name__}") from error
+        what = redact(str(error)) or type(error).__name__
+        raise InputError(f"{where} cannot be read as a data set: {what}") from (None if source.hub else error)
 
 
 def _cache_of(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="sio-data-tests-")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,6 +17,7 @@ import torch
 from sio_data import fit, generate, train
 from sio_data.cli import main
 from sio_data.recipe import Recipe
+from tests.hub_server import TOKEN, Hub
 
 BACKEND = "diffusers"
 """Name of the back end that draws with `tiny_generator`."""
@@ -65,6 +67,29 @@ def tiny_runs(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 @pytest.fixture
 def recipe() -> Recipe:
     return Recipe("diffusers", "abc", ("cat", "dog", "owl"), per_class=5, image_size=4, shard_size=4, batch_size=3)
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub on this machine, and the client of this process logged in there, with an empty cache.
+
+    Nobody sleeps before trying again: `hub.pauses` holds how many seconds each pause would have taken.
+    """
+    from huggingface_hub import close_session, constants
+
+    with Hub() as hub:
+        for name, value in {
+            "ENDPOINT": hub.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_CACHE": str(tmp_path_factory.mktemp("hub-cache")),
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(time, "sleep", hub.pauses.append)
+        yield hub
+        close_session()
 
 
 Snapshot = dict[str, bytes]

@@ -10,7 +10,26 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from sio_data.cli import evaluate, fit, generate, generators, import_set, quickstart, regenerate, repair, train, verify
+from sio_data.cli import (
+    evaluate,
+    fetch,
+    filtering,
+    fit,
+    gallery,
+    generate,
+    generators,
+    importing,
+    info,
+    measure,
+    preview,
+    publish,
+    quickstart,
+    regenerate,
+    repair,
+    train,
+    verify,
+)
+from sio_data.cli.texts import printable
 from sio_data.errors import SioDataError
 from sio_data.version import __version__
 
@@ -42,7 +61,27 @@ def _root(
     pass
 
 
-for _module in (quickstart, fit, generators, generate, import_set, verify, repair, regenerate, train, evaluate):
+_COMMANDS = (
+    quickstart,
+    fit,
+    generators,
+    generate,
+    importing,
+    info,
+    preview,
+    gallery,
+    verify,
+    repair,
+    regenerate,
+    measure,
+    filtering,
+    train,
+    evaluate,
+    publish,
+    fetch,
+)
+
+for _module in _COMMANDS:
     app.command(epilog=_module.EXAMPLES)(_module.command)
 
 
@@ -90,5 +129,6 @@ def run() -> None:
 
 
 def _print_error(message: str) -> None:
+    lines = "\n".join(map(printable, message.splitlines()))
     Console(stderr=True).print("[bold red]error:[/]", end=" ")
-    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(message)
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(lines)

@@ -18,12 +18,12 @@ from sio_data.detection.outputs import compute_outputs
 from sio_data.detection.results import Results, Row, Run
 from sio_data.device import pick_device
 from sio_data.errors import ClassMapError, InputError
-from sio_data.files import check_output_folder, write_json, write_text
+from sio_data.files import check_output_folder, sha256_file, write_json, write_text
 from sio_data.image_set import ImageSet
 from sio_data.progress import progress
 from sio_data.sources import load_source, without_split
 from sio_data.training import find_runs
-from sio_data.training.checkpoint import Classifier
+from sio_data.training.checkpoint import WEIGHTS, Classifier
 
 _OUTPUT_FILES = ("results.json", "results.csv", "report.html")
 _PACKAGES = ("sio-data", "torch", "diffusers", "datasets", "scikit-learn", "numpy")
@@ -221,7 +221,7 @@ def _measure(
     ood = {name: compute_outputs(classifier, part, device) for name, part in images.ood.items()}
     classifier.to("cpu")
     results = evaluation.results
-    results.runs.append(Run(checkpoint, run.name, str(run), test.accuracy))
+    results.runs.append(Run(checkpoint, run.name, str(run), sha256_file(run / WEIGHTS), test.accuracy))
     for shown, (name, parameters) in detectors.items():
         detector = create(name, **parameters).fit(train=train, val=val, head=classifier.head)
         scores = {"": detector.score(test)} | {one: detector.score(outputs) for one, outputs in ood.items()}

@@ -4,9 +4,13 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from sio_data.errors import InputError
+from sio_data.files import read_json
 
 METRICS = ("auroc", "fpr95", "aupr_in", "aupr_out")
 _FORMAT = "sio-data/results/1"
@@ -69,13 +73,19 @@ class Run:
         checkpoint: Name of the group.
         name: Of the run: `seed-0`, say.
         folder: Where it lies, as it was given.
+        weights: SHA-256 of its weights, by which it is known again.
         accuracy: Share of the ID test images that are right, in [0, 1].
     """
 
     checkpoint: str
     name: str
     folder: str
+    weights: str
     accuracy: float
+
+
+def _names(row: Row) -> tuple[str, ...]:
+    return row.checkpoint, row.run, row.detector, row.group, row.ood
 
 
 @dataclass
@@ -101,6 +111,39 @@ class Results:
     checkpoints: list[str]
     runs: list[Run] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> "Results":
+        """Read a `results.json`.
+
+        Raises:
+            InputError: It is none, or of an earlier version.
+        """
+        value = read_json(path)
+        try:
+            results = cls(
+                **{name: value[name] for name in ("command", "versions", "id", "ood", "detectors", "checkpoints")},
+                runs=[Run(**run) for run in value["runs"]],
+                rows=[Row(**row) for row in value["rows"]],
+            )
+            sound = value["format"] == _FORMAT and results._is_sound()
+        except (KeyError, TypeError):
+            sound = False
+        if not sound:
+            raise InputError(f"{path} is not what this version of sio-data evaluate writes: evaluate again.")
+        return results
+
+    def _is_sound(self) -> bool:
+        """Tell whether names are texts and fit together, and figures are shares."""
+        sets = {one["name"]: one["source"] for one in self.ood}
+        texts = [self.id["source"], *sets, *sets.values(), *(text for row in self.rows for text in _names(row))]
+        figures = [getattr(row, metric) for row in self.rows for metric in METRICS]
+        figures += [run.accuracy for run in self.runs]
+        return (
+            all(isinstance(text, str) for text in texts)
+            and {row.ood for row in self.rows} <= {*sets}
+            and all(isinstance(figure, float) and 0 <= figure <= 1 for figure in figures)
+        )
 
     @property
     def groups(self) -> list[str]:

@@ -12,14 +12,21 @@ import torch
 from sio_data.commands import changed, command_line
 from sio_data.device import pick_device
 from sio_data.errors import ClassMapError, InputError
-from sio_data.files import check_output_folder, check_same_settings, flush_tree, read_json, write_json, write_text
+from sio_data.files import (
+    as_folder,
+    check_output_folder,
+    check_same_settings,
+    flush_tree,
+    read_json,
+    write_json,
+    write_text,
+)
 from sio_data.image_set import ImageSet
-from sio_data.manifest import MANIFEST, Manifest
 from sio_data.mixing import MixedBatches, check_alpha
-from sio_data.rendering import render_card
-from sio_data.sources import SourceName, load_source
+from sio_data.sources import find_manifest, load_source
+from sio_data.training.card import render_checkpoint_card
 from sio_data.training.checkpoint import CONFIG
-from sio_data.training.loop import Keep, Trained, TrainingSettings, train_run
+from sio_data.training.loop import Keep, TrainingSettings, train_run
 from sio_data.training.objective import Mix
 
 RECORD = "training.json"
@@ -114,11 +121,13 @@ def train(
     target = pick_device(device)
     folder = Path(out)
     data = _Data.load(real, synthetic if settings.alpha < 1 else None, image_size)
+    made_of = find_manifest(data.synthetic_name) if data.synthetic_name else None
     record: dict[str, Any] = {
         "format": _FORMAT,
         "real": data.real_name,
         "synthetic": data.synthetic_name,
-        "synthetic_set": _set_digest(data.synthetic_name),
+        "synthetic_set": made_of.digest if made_of else None,
+        "synthetic_licence": made_of.origin.licence if made_of else None,
         "command": _command(settings, real, data.synthetic_name, str(out), image_size, seeds),
         "settings": asdict(settings) | data.digests(),
     }
@@ -151,12 +160,6 @@ class _Data:
             "val_data": self.val.digest,
             "synthetic_data": self.synthetic.digest if self.synthetic else None,
         }
-
-
-def _set_digest(name: str | None) -> str | None:
-    """Give the digest in the manifest of a synthetic set, by which a report knows it again; None for other sources."""
-    path = SourceName.parse(name).path if name else ""
-    return Manifest.read(Path(path)).digest if path and (Path(path) / MANIFEST).is_file() else None
 
 
 def _resolve_alpha(alpha: float | None, synthetic: str | None) -> float:
@@ -215,34 +218,12 @@ def _run_once(
     unfinished = _unfinished(place)
     shutil.rmtree(unfinished, ignore_errors=True)
     result.classifier.save_pretrained(unfinished)
-    write_text(unfinished / "README.md", _card(settings, data, seed, result))
     details = {"seed": seed, "epoch": result.epoch, "val_accuracy": result.accuracy, "history": result.history}
     write_json(unfinished / RECORD, record | details)
+    write_text(unfinished / "README.md", render_checkpoint_card(result.classifier.config, record | details))
     flush_tree(unfinished)
     unfinished.replace(place)
     return TrainedRun(place, seed, result.accuracy, made=True)
-
-
-def _card(settings: TrainingSettings, data: _Data, seed: int, result: Trained) -> str:
-    metadata = {
-        "library_name": "sio-data",
-        "pipeline_tag": "image-classification",
-        "tags": ["out-of-distribution-detection", *(["sio"] if data.synthetic_name else [])],
-    }
-    return render_card(
-        "checkpoint",
-        metadata,
-        real=data.real_name,
-        synthetic=data.synthetic_name,
-        network=settings.network,
-        alpha=settings.alpha,
-        image_size=data.real.image_size,
-        class_names=data.real.class_names,
-        accuracy=f"{100 * result.accuracy:.2f}",
-        epoch=result.epoch,
-        epochs=settings.epochs,
-        seed=seed,
-    )
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -253,13 +234,33 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def check_record(folder: Path) -> dict[str, Any]:
+    """Read the record of a training for what it says to others.
+
+    Raises:
+        InputError: It is not what `train` writes.
+    """
+    record = read_json(folder / RECORD)
+    texts = [record.get(name) or "" for name in ("real", "synthetic", "synthetic_licence", "command")]
+    sound = (
+        record.get("format") == _FORMAT
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(record.get("settings"), dict)
+        and {"epochs", "alpha"} <= {*record["settings"]}
+        and all(isinstance(record.get(name), int | float) for name in ("seed", "epoch", "val_accuracy"))
+    )
+    if not sound:
+        raise InputError(f"{folder / RECORD} is not what sio-data train wrote.")
+    return record
+
+
 def find_runs(folder: str | Path) -> list[Path]:
     """List the checkpoints of a folder: itself, or its `seed-*` folders in the order of the seeds.
 
     Raises:
         InputError: There is none.
     """
-    folder = Path(folder)
+    folder = as_folder(folder)
     if (folder / CONFIG).is_file():
         return [folder]
     runs = [path.parent for path in folder.glob(f"seed-*/{CONFIG}") if _RUN_NAME.fullmatch(path.parent.name)]

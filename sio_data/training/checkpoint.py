@@ -105,15 +105,16 @@ class Classifier(nn.Module):
         """Load a checkpoint, in evaluation mode. Only JSON and safetensors are read, and every weight must fit.
 
         Args:
-            name: A local folder, or `owner/name` on the Hub.
+            name: A local folder; on the Hub `owner/name` or `hub:owner/name@revision`.
             revision: Branch, tag or commit on the Hub.
 
         Raises:
-            InputError: It is no sound checkpoint, or it is not to be had.
+            InputError: It is no sound checkpoint, or there is none of that name.
+            SioDataError: The Hub cannot be reached.
         """
         folder = Path(name) if Path(name).is_dir() else _download(str(name), revision)
         if not (folder / CONFIG).is_file():
-            raise InputError(f"{name} is no checkpoint: it holds no {CONFIG}.{_runs_hint(folder)}")
+            raise InputError(f"{name} is no checkpoint: it holds no {CONFIG}.{runs_hint(folder)}")
         config = read_json(folder / CONFIG)
         try:
             classifier = cls(**config)
@@ -123,18 +124,23 @@ class Classifier(nn.Module):
         return classifier.eval()
 
 
-def _runs_hint(folder: Path) -> str:
+def runs_hint(folder: Path) -> str:
+    """Say which runs a folder holds, to somebody who named it for one of them; nothing if it holds none."""
     runs = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
     return f" It holds the runs {', '.join(runs)}; name one of them." if runs else ""
 
 
 def _download(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from sio_data.hub.caching import cached_files
+    from sio_data.hub.names import HubName
 
-    if name.count("/") != 1 or name.startswith((".", "/")):
+    if not name.startswith("hub:") and (name.count("/") != 1 or name.startswith((".", "/"))):
         raise InputError(f"checkpoint {name!r}: no such folder.")
+    found = HubName.parse(name)
+    if revision and found.revision:
+        raise InputError(f"checkpoint {name!r} names a revision already, and revision={revision!r} another one.")
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise InputError(f"checkpoint {name!r} is no folder here and cannot be had from the Hub: {error}") from error
+        return cached_files(HubName(found.repository, revision or found.revision), (CONFIG, WEIGHTS))
+    except SioDataError as error:
+        kind = InputError if isinstance(error, InputError) else SioDataError
+        raise kind(f"checkpoint {name!r} is no folder here and cannot be had from the Hub: {error}") from None

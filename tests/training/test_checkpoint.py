@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sio_data import Classifier
-from sio_data.errors import InputError
+from sio_data.errors import InputError, SioDataError
 
 
 @pytest.fixture
@@ -90,5 +90,5 @@ def test_a_folder_of_runs_says_which_there_are(classifier: Classifier, tmp_path:
 def test_what_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         Classifier.from_pretrained(tmp_path / "nothing")
-    with pytest.raises(InputError, match="cannot be had from the Hub"):
+    with pytest.raises(SioDataError, match="cannot be had from the Hub"):
         Classifier.from_pretrained("owner/name")

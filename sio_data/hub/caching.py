@@ -1,0 +1,74 @@
+"""Sets and checkpoints in the cache of the Hub's client, where every tool that uses it finds them again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from huggingface_hub.constants import is_offline_mode
+
+from sio_data.errors import CorruptSetError, InputError, SioDataError
+from sio_data.files import sha256_file
+from sio_data.hub.calls import MissingFileError, quiet
+from sio_data.hub.downloads import check_size, download, download_all, forget
+from sio_data.hub.names import HubName
+from sio_data.manifest import MANIFEST, Manifest
+
+
+def cached_set(name: HubName) -> Path | None:
+    """Fetch a synthetic set into the cache, as far as it is not there, and check every hash.
+
+    The revision is resolved once: all files are of one commit. Without a network, what is in the cache is taken.
+
+    Returns:
+        The folder of `sio.json` and the shards; None if the repository holds no `sio.json`.
+
+    Raises:
+        InputError: There is no such repository or revision, or its `sio.json` is not sound.
+        SioDataError: The Hub cannot be reached, or a file came damaged.
+    """
+    with quiet():
+        try:
+            folder = download(name, "dataset", MANIFEST).parent
+        except MissingFileError:
+            return None
+        except SioDataError:
+            if is_offline_mode():  # `load_dataset` may have the repository in a cache of its own
+                return None
+            raise
+        check_size(name, MANIFEST, (folder / MANIFEST).stat().st_size)
+        try:
+            manifest = Manifest.read(folder)
+        except CorruptSetError as error:
+            forget([folder / MANIFEST])
+            raise InputError(f"{name}: its {MANIFEST} is not sound. Its owner must publish it again.") from error
+        if not manifest.complete:
+            raise InputError(f"{name} is incomplete: its owner must publish it again.")
+        download_all(replace(name, revision=folder.name), "dataset", [record.path for record in manifest.shards])
+        damaged = [record.path for record in manifest.shards if sha256_file(folder / record.path) != record.sha256]
+        _refuse_damaged(name, folder, damaged)
+    return folder
+
+
+def cached_files(name: HubName, paths: Sequence[str]) -> Path:
+    """Fetch files of a model into the cache, all of one commit.
+
+    Returns:
+        The folder that they lie in.
+
+    Raises:
+        InputError: There is no such repository, revision or file.
+        SioDataError: The Hub cannot be reached.
+    """
+    with quiet():
+        folder = download(name, "model", paths[0]).parent
+        download_all(replace(name, revision=folder.name), "model", paths[1:])
+    return folder
+
+
+def _refuse_damaged(name: HubName, folder: Path, damaged: Sequence[str]) -> None:
+    if damaged:
+        forget(folder / path for path in damaged)
+        raise SioDataError(
+            f"{name}: {', '.join(damaged[:3])} did not arrive as {MANIFEST} says. Run the same command again; "
+            "if it says so again, its owner must publish it again."
+        )
