@@ -22,6 +22,7 @@ from tests.importing.archives import FORMATS, IMAGES, LABELS, png, sample, write
 
 Write = Callable[[Path], object]
 FLOATS = (IMAGES / 255).astype(np.float32)
+MANY = {"image": np.tile(IMAGES, (10, 1, 1, 1)), "label": np.tile(LABELS, 10)}
 OBJECTS = np.array([{"run": "me"}] * 60, dtype=object)
 
 
@@ -62,7 +63,7 @@ def edited(write: Write, name: str, edit: Callable[[bytes], bytes]) -> Write:
 
 
 def flip_pixel(data: bytes) -> bytes:
-    place = data.index(IMAGES.tobytes()) + 1000
+    place = data.index(IMAGES.tobytes()) + 25_000  # behind what is read to see the header
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
@@ -226,7 +227,7 @@ ARRAY_FAULTS: list[tuple[Write, list[str], str]] = [
     (zipped(), ["x.npz"], "holds no images: none of image, images, arr_0. It holds nothing"),
     (lambda folder: (folder / "x.npz").write_bytes(b""), ["x.npz"], "x.npz is no sound .npz archive"),
     (edited(npz(image=IMAGES, label=LABELS), "x.npz", lambda data: data[:-100]), ["x.npz"], "is no sound .npz archive"),
-    (edited(npz(image=IMAGES, label=LABELS), "x.npz", flip_pixel), ["x.npz"], "Bad CRC-32"),
+    (edited(npz(**MANY), "x.npz", flip_pixel), ["x.npz"], "Bad CRC-32"),
     (edited(npz(image=IMAGES, label=LABELS), "x.npz", encrypted), ["x.npz"], "x.npz is encrypted"),
     (zipped(*ARRAYS, method=zipfile.ZIP_BZIP2), ["x.npz"], "compressed in a way that NumPy does not write"),
     (zipped(*ARRAYS, ARRAYS[0]), ["x.npz"], "holds image.npy twice"),
