@@ -43,7 +43,7 @@ def command(
         private=private,
         tag=tag,
         licence=licence,
-        link=link or [],
+        link=link or (),
         results=results,
         dry_run=dry_run,
     )

@@ -194,7 +194,6 @@ def _fetch_missing(found: _Found, pinned: HubName, paths: list[str], staging: Pa
     download_all(pinned, found.kind, missing, staging)
     damaged = [path for path in missing if not _is_there(staging / path, found.remote[path])]
     if damaged:
-        forget(staging / path for path in damaged)
         raise SioDataError(f"{found.name}: {', '.join(damaged[:3])} did not arrive whole. Run the same command again.")
 
 

@@ -84,6 +84,19 @@ def test_all_files_are_of_one_commit_while_the_branch_moves(
     assert hub.files("me/set", "dataset")["sio.json"] != there["sio.json"]
 
 
+def test_what_an_earlier_run_left_is_used_or_deleted(hub: Hub, there: dict[str, bytes], tmp_path: Path) -> None:
+    staging = tmp_path / ".out.fetching"
+    shard = "data/train-000000.tar"
+    strange = dict.fromkeys(("data/train-000001.tar", "data/train-000009.tar", "setup.py", ".cache/huggingface/x"), b"")
+    for path, data in ({shard: there[shard]} | strange).items():
+        (staging / path).parent.mkdir(parents=True, exist_ok=True)
+        (staging / path).write_bytes(data)
+    fetch("me/set", tmp_path / "out", revision="v1")
+    assert snapshot(tmp_path / "out") == there
+    assert not (tmp_path / "out/.cache").exists()
+    assert hub.count("get", "cdn") == len(there) - 1
+
+
 def test_a_damaged_file_in_the_cache_does_no_harm(hub: Hub, there: dict[str, bytes], tmp_path: Path) -> None:
     from huggingface_hub import constants
 
