@@ -1,7 +1,8 @@
 """Make, host and train on synthetic in-distribution images for out-of-distribution detection (SIO).
 
-Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `verify`, `repair`,
-`regenerate`, `train`, `evaluate` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
+Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `describe` (info),
+`draw_preview` (preview), `build_gallery` (gallery), `verify`, `repair`, `regenerate`, `measure`, `filter_set` (filter),
+`train`, `evaluate`, `publish`, `fetch` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
 `Classifier` serve one's own training loop; `sio_data.detection` holds the detectors. Names are imported when they are
 first used, so that `import sio_data` is instant.
 """
@@ -13,14 +14,19 @@ from sio_data.version import __version__
 
 if TYPE_CHECKING:
     from sio_data.demo import quickstart
+    from sio_data.description import describe
     from sio_data.detection.evaluation import evaluate
     from sio_data.errors import SioDataError
+    from sio_data.filtering import filter_set
     from sio_data.fitting import fit
+    from sio_data.gallery import build_gallery
     from sio_data.generation import generate
     from sio_data.hub.fetching import fetch
     from sio_data.hub.publishing import publish
     from sio_data.image_set import ImageSet
     from sio_data.mixing import MixedBatches
+    from sio_data.preview import draw_preview
+    from sio_data.quality.measurement import measure
     from sio_data.recipe import Recipe
     from sio_data.regeneration import regenerate
     from sio_data.repairs import repair
@@ -37,11 +43,16 @@ _HOMES = {
     "MixedBatches": "sio_data.mixing",
     "Recipe": "sio_data.recipe",
     "SioDataError": "sio_data.errors",
+    "build_gallery": "sio_data.gallery",
+    "describe": "sio_data.description",
+    "draw_preview": "sio_data.preview",
     "evaluate": "sio_data.detection.evaluation",
     "fetch": "sio_data.hub.fetching",
+    "filter_set": "sio_data.filtering",
     "fit": "sio_data.fitting",
     "generate": "sio_data.generation",
     "load_source": "sio_data.sources",
+    "measure": "sio_data.quality.measurement",
     "open_set": "sio_data.sets",
     "publish": "sio_data.hub.publishing",
     "quickstart": "sio_data.demo",
@@ -59,11 +70,16 @@ __all__ = [
     "Recipe",
     "SioDataError",
     "__version__",
+    "build_gallery",
+    "describe",
+    "draw_preview",
     "evaluate",
     "fetch",
+    "filter_set",
     "fit",
     "generate",
     "load_source",
+    "measure",
     "open_set",
     "publish",
     "quickstart",

@@ -15,6 +15,9 @@ from sio_data.recipe import MAX_IMAGE_SIZE, MAX_SAMPLES, MAX_SHARDS, Option, Rec
 
 Kind = Literal["import", "filter"]
 
+DROPPED = "dropped.csv"
+"""What a filtered set calls its list of what was dropped; the rule holds its SHA-256 under this name."""
+
 _KINDS = ("import", "filter")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

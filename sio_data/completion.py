@@ -12,6 +12,7 @@ from sio_data.errors import IncompleteError
 from sio_data.files import check_same_settings, is_url, make_folder, remove_leftovers, remove_tree, write_text
 from sio_data.layout import Layout
 from sio_data.manifest import Manifest, ShardRecord
+from sio_data.quality.measures import find_measures
 from sio_data.records import RECORDS, Records
 from sio_data.recovery import CARD
 from sio_data.set_card import card_fits, read_notes, render_incomplete_card, render_set_card
@@ -114,8 +115,10 @@ def write_complete(folder: Path, manifest: Manifest, records: Sequence[ShardReco
 
 
 def write_card(folder: Path, manifest: Manifest) -> None:
-    """Write the card of a complete set anew; the owner's notes below it stay."""
-    write_text(folder / CARD, render_set_card(manifest, notes=read_notes(folder)))
+    """Write the card of a complete set anew, with the measures of its data; the owner's notes below it stay."""
+    measures = find_measures(folder, manifest.digest)
+    rows = measures.rows() if measures else ()
+    write_text(folder / CARD, render_set_card(manifest, measures=rows, notes=read_notes(folder)))
 
 
 def tidy(folder: Path) -> None:

@@ -132,6 +132,11 @@ def remove_tree(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def sha256_bytes(data: bytes) -> str:
+    """Hash bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """Hash a file's content, in pieces."""
     with path.open("rb") as file:
@@ -145,7 +150,7 @@ def canonical_json(value: object) -> str:
 
 def sha256_json(value: object) -> str:
     """Hash a JSON value through its canonical form."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return sha256_bytes(canonical_json(value).encode())
 
 
 def json_text(value: object) -> str:

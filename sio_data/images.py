@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import repeat
@@ -23,6 +23,7 @@ _PILLOW_FORMATS: dict[str, dict[str, object]] = {
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
 }
 _BYTES_AT_ONCE = 1 << 20
+_LONGEST_NAME = 40  # in a grid
 IMAGE_FORMATS = ("png", *_PILLOW_FORMATS)
 IMAGE_ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)  # of Pillow
 
@@ -97,6 +98,31 @@ def fit_square(image: Image.Image, size: int) -> Pixels:
     return np.asarray(image)
 
 
+def first_of_each(
+    samples: Iterable[tuple[int, Pixels]], wanted: Mapping[int, int], size: int
+) -> dict[int, list[Pixels]]:
+    """Take the first images of some labels, and no more of the samples than that takes.
+
+    Args:
+        samples: Labels with their images.
+        wanted: How many images of each label to take; at most as many as there are.
+        size: To how many pixels to resize those taken.
+
+    Returns:
+        The images of each label wanted, uint8 [size, size, 3].
+    """
+    taken: dict[int, list[Pixels]] = {label: [] for label in wanted}
+    missing = sum(wanted.values())
+    if missing:
+        for label, image in samples:
+            if len(taken.get(label, ())) < wanted.get(label, 0):
+                taken[label].append(image if len(image) == size else fit_square(Image.fromarray(image), size))
+                missing -= 1
+                if not missing:
+                    break
+    return taken
+
+
 def write_class_grid(path: Path, rows: Sequence[tuple[str, Sequence[Pixels]]], columns: int = 12) -> None:
     """Draw a picture with one row a class: its name, then some of its images.
 
@@ -105,7 +131,7 @@ def write_class_grid(path: Path, rows: Sequence[tuple[str, Sequence[Pixels]]], c
         rows: Class names, each with its images (uint8 [H, W, 3], all of one size).
         columns: How many images of each class are shown.
     """
-    rows = [(" ".join(name.split()), images) for name, images in rows]
+    rows = [(_on_one_line(name), images) for name, images in rows]
     side = len(next(images for _, images in rows if len(images))[0])
     tile = side * max(1, 48 // side)
     margin = 12 + max(int(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(name)) for name, _ in rows)
@@ -121,3 +147,8 @@ def write_class_grid(path: Path, rows: Sequence[tuple[str, Sequence[Pixels]]], c
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())
+
+
+def _on_one_line(name: str) -> str:
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST_NAME else f"{line[: _LONGEST_NAME - 1]}…"

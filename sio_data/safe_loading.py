@@ -30,7 +30,8 @@ def _names(ending: str, *stems: str) -> tuple[str, ...]:
 
 # What diffusers and transformers read. Files of other names, such as `model.fp16.safetensors`, they never do.
 DIFFUSERS_WEIGHTS = _names("safetensors", "diffusion_pytorch_model")
-_SAFETENSORS = (*DIFFUSERS_WEIGHTS, *_names("safetensors", "model"))
+TRANSFORMERS_WEIGHTS = _names("safetensors", "model")
+_SAFETENSORS = (*DIFFUSERS_WEIGHTS, *TRANSFORMERS_WEIGHTS)
 OLD_WEIGHTS = _names("bin", "diffusion_pytorch_model", "pytorch_model")
 
 FOLDER_FILES = (
@@ -161,7 +162,7 @@ def load_network(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) ->
         InputError: The config or the weights are damaged, or they do not fit together wholly.
     """
     are_safetensors = check_weights(folder)
-    _check_configs(folder)
+    check_configs(folder)
     extra = {"low_cpu_mem_usage": False} if kind.__module__.startswith("diffusers.models") else {}
     try:
         with quiet():
@@ -195,7 +196,7 @@ def load_part(kind: Any, folder: Path, **changes: object) -> Any:
     Raises:
         InputError: Its files are missing or damaged.
     """
-    _check_configs(folder)
+    check_configs(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder.")
     try:
@@ -231,7 +232,7 @@ def find_components(folder: Path, pipelines: Sequence[str]) -> tuple[Any, dict[s
     for name, value in index.items():
         if isinstance(value, list):
             components[name] = _find_class(path, name, value)
-            _check_configs(folder / name)
+            check_configs(folder / name)
     return getattr(diffusers, pipeline), components
 
 
@@ -258,7 +259,7 @@ def _find_class(path: Path, name: str, value: list[object]) -> Any:
     )
 
 
-def _check_configs(folder: Path) -> None:
+def check_configs(folder: Path) -> None:
     """Refuse configs that would make a library fetch code or weights from elsewhere."""
     if (folder / "adapter_config.json").exists():
         raise InputError(f"{folder} holds an adapter, whose config names other weights. Merge it into the model first.")

@@ -11,13 +11,15 @@ import torch
 from sio_data.errors import CorruptSetError, IncompleteError, InputError
 from sio_data.files import as_folder
 from sio_data.image_set import ImageSet
-from sio_data.images import Pixels, write_class_grid
+from sio_data.images import first_of_each, write_class_grid
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.progress import progress
 from sio_data.shards import Sample, read_shard
 
 PREVIEW = "preview.png"
 _PREVIEW_COLUMNS = 12
+_PREVIEW_ROWS = 100
+_PREVIEW_SIDE = 256  # larger images are made smaller, so that the picture stays one that can be opened
 
 
 @dataclass(frozen=True)
@@ -74,18 +76,14 @@ class SyntheticSet:
             yield batch
 
     def write_preview(self) -> None:
-        """Draw `preview.png` from as many shards as it takes: one row a class."""
+        """Draw `preview.png` from as many shards as it takes: one row a class, up to 100."""
         recipe = self.manifest.recipe
-        wanted = [min(_PREVIEW_COLUMNS, count) for count in recipe.counts]
-        missing = sum(wanted)
-        rows: list[list[Pixels]] = [[] for _ in recipe.class_names]
-        for sample in self.samples():
-            if len(rows[sample.label]) < wanted[sample.label]:
-                rows[sample.label].append(sample.image)
-                missing -= 1
-            if not missing:
-                break
-        write_class_grid(self.folder / PREVIEW, list(zip(recipe.class_names, rows, strict=True)), max(wanted))
+        shown = [label for label, count in enumerate(recipe.counts) if count][:_PREVIEW_ROWS]
+        wanted = {label: min(_PREVIEW_COLUMNS, recipe.counts[label]) for label in shown}
+        side = min(recipe.image_size, _PREVIEW_SIDE)
+        rows = first_of_each(((sample.label, sample.image) for sample in self.samples()), wanted, side)
+        grid = [(recipe.class_names[label], images) for label, images in rows.items()]
+        write_class_grid(self.folder / PREVIEW, grid, max(wanted.values()))
 
 
 def open_set(folder: str | Path) -> SyntheticSet:

@@ -47,7 +47,12 @@ class Sample:
     @property
     def key(self) -> str:
         """What its files are named by."""
-        return f"{self.index:09d}"
+        return sample_key(self.index)
+
+
+def sample_key(index: int) -> str:
+    """Give what a sample's files are named by."""
+    return f"{index:09d}"
 
 
 @dataclass(frozen=True)

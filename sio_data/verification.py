@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sio_data.compilation import DROPPED, Compilation, SetRecipe
 from sio_data.errors import DamagedFileError, IncompleteError, InputError
-from sio_data.files import as_folder
+from sio_data.files import as_folder, sha256_file
 from sio_data.layout import Layout
 from sio_data.manifest import MANIFEST, Manifest, ShardRecord
 from sio_data.progress import progress
@@ -97,7 +98,17 @@ def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
         faults += [Fault(name, "is missing") for name in (CARD, PREVIEW) if not (folder / name).is_file()]
         if sound_manifest and (folder / CARD).is_file() and not card_fits(folder, manifest):
             faults.append(Fault(CARD, "does not fit the data: load_dataset could give other rows or class names"))
+        faults += _listing_faults(folder, manifest.recipe)
     return manifest, faults + [Fault(f"data/{path.name}", "is not part of the set") for path in strange]
+
+
+def _listing_faults(folder: Path, recipe: SetRecipe) -> list[Fault]:
+    """Check the list of what a filter dropped."""
+    expected = recipe.rule.get(DROPPED) if isinstance(recipe, Compilation) else None
+    path = folder / DROPPED
+    if expected is None or (path.is_file() and sha256_file(path) == expected):
+        return []
+    return [Fault(DROPPED, "is missing or was edited")]
 
 
 def _read_manifest(folder: Path) -> tuple[Manifest, list[Fault]]:

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
 
-from sio_data import generate, open_set, repair, verify
+from sio_data import build_gallery, describe, draw_preview, generate, open_set, repair, verify
 from sio_data.engines.drawing import Drawer
 from sio_data.errors import CorruptSetError, FolderInUseError, IncompleteError, InputError
 from sio_data.files import as_folder
@@ -132,3 +132,18 @@ def test_a_bucket_that_is_not_there_is_an_error_with_its_name(tiny_generator: Pa
     with pytest.raises(OSError, match="bucket"):
         generate(BACKEND, str(tiny_generator), "s3://no-such-bucket/set", **ARGUMENTS)
     assert "no-such-bucket" not in str(boto3.client("s3").list_buckets())
+
+
+def test_it_is_described_previewed_and_browsed(tiny_generator: Path, tiny_set: Path, url: str, tmp_path: Path) -> None:
+    generate(BACKEND, str(tiny_generator), url, **ARGUMENTS)
+    here, there = describe(tiny_set).to_json(), describe(url).to_json()
+    assert {**there, "folder": "", "command": ""} == {**here, "folder": "", "command": ""}
+    for place, name in ((url, "there.png"), (tiny_set, "here.png")):
+        draw_preview(place, tmp_path / name)
+    assert (tmp_path / "there.png").read_bytes() == (tmp_path / "here.png").read_bytes()
+    before = stored(url)
+    build_gallery(url, per_class=5)
+    made = build_gallery(url, per_class=2)
+    assert made.page.read_bytes().startswith(b"<!doctype html>")
+    assert len(stored(url)) == len(before) + 1 + made.sheets
+    assert {name: data for name, data in stored(url).items() if name in before} == before

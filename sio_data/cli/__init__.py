@@ -13,9 +13,14 @@ from rich.console import Console
 from sio_data.cli import (
     evaluate,
     fetch,
+    filtering,
     fit,
+    gallery,
     generate,
     generators,
+    info,
+    measure,
+    preview,
     publish,
     quickstart,
     regenerate,
@@ -23,6 +28,7 @@ from sio_data.cli import (
     train,
     verify,
 )
+from sio_data.cli.texts import printable
 from sio_data.errors import SioDataError
 from sio_data.version import __version__
 
@@ -54,7 +60,26 @@ def _root(
     pass
 
 
-for _module in (quickstart, fit, generators, generate, verify, repair, regenerate, train, evaluate, publish, fetch):
+_COMMANDS = (
+    quickstart,
+    fit,
+    generators,
+    generate,
+    info,
+    preview,
+    gallery,
+    verify,
+    repair,
+    regenerate,
+    measure,
+    filtering,
+    train,
+    evaluate,
+    publish,
+    fetch,
+)
+
+for _module in _COMMANDS:
     app.command(epilog=_module.EXAMPLES)(_module.command)
 
 
@@ -102,5 +127,6 @@ def run() -> None:
 
 
 def _print_error(message: str) -> None:
+    lines = "\n".join(map(printable, message.splitlines()))
     Console(stderr=True).print("[bold red]error:[/]", end=" ")
-    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(message)
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(lines)

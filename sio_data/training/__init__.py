@@ -12,7 +12,15 @@ import torch
 from sio_data.commands import changed, command_line
 from sio_data.device import pick_device
 from sio_data.errors import ClassMapError, InputError
-from sio_data.files import check_output_folder, check_same_settings, flush_tree, read_json, write_json, write_text
+from sio_data.files import (
+    as_folder,
+    check_output_folder,
+    check_same_settings,
+    flush_tree,
+    read_json,
+    write_json,
+    write_text,
+)
 from sio_data.image_set import ImageSet
 from sio_data.mixing import MixedBatches, check_alpha
 from sio_data.sources import find_manifest, load_source
@@ -252,7 +260,7 @@ def find_runs(folder: str | Path) -> list[Path]:
     Raises:
         InputError: There is none.
     """
-    folder = Path(folder)
+    folder = as_folder(folder)
     if (folder / CONFIG).is_file():
         return [folder]
     runs = [path.parent for path in folder.glob(f"seed-*/{CONFIG}") if _RUN_NAME.fullmatch(path.parent.name)]

@@ -17,9 +17,23 @@ from sio_data.manifest import Manifest
 from tests.conftest import snapshot
 
 COMMANDS = [
-    "quickstart", "fit", "generators", "generate", "verify", "repair", "regenerate", "train", "evaluate", "publish",
+    "quickstart",
+    "fit",
+    "generators",
+    "generate",
+    "info",
+    "preview",
+    "gallery",
+    "verify",
+    "repair",
+    "regenerate",
+    "measure",
+    "filter",
+    "train",
+    "evaluate",
+    "publish",
     "fetch",
-]  # fmt: skip
+]
 OOD = ["--ood", "near:u=digits-unknown"]
 
 
@@ -57,13 +71,21 @@ def test_python_m_is_the_same_and_errors_have_no_traceback(tmp_path: Path) -> No
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize(
-    "command", ["fit", "generate", "verify", "repair", "regenerate", "train", "evaluate", "publish", "fetch"]
-)
+FUNCTIONS = {
+    "info": "describe",
+    "preview": "draw_preview",
+    "gallery": "build_gallery",
+    "filter": "filter_set",
+    "import": "import_set",
+}
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("quickstart", "generators")])
 def test_every_option_reaches_the_function_and_the_defaults_agree(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    function = getattr(sio_data, command)
+    name_of_function = FUNCTIONS.get(command, command)
+    function = getattr(sio_data, name_of_function)
     expected = inspect.signature(function).parameters
     calls: list[dict[str, object]] = []
 
@@ -71,13 +93,18 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         calls.append(inspect.signature(function).bind(*arguments, **options).arguments)
         raise SioDataError("enough seen")
 
-    monkeypatch.setattr(sio_data, command, spy, raising=False)
+    monkeypatch.setattr(sio_data, name_of_function, spy, raising=False)
     required = {
         "fit": ["S", "--out", "O"],
         "generate": ["--generator", "G", "--weights", "W", "--per-class", "3", "--out", "O"],
+        "info": ["S"],
+        "preview": ["S", "--out", "O"],
+        "gallery": ["S"],
         "verify": ["S"],
         "repair": ["S"],
         "regenerate": ["S", "7"],
+        "measure": ["S", "--real", "R"],
+        "filter": ["S", "--out", "O"],
         "train": ["--real", "R", "--out", "O"],
         "evaluate": ["C", "--id", "I", "--ood", "near:a=b", "--out", "O"],
         "publish": ["S", "owner/name"],
@@ -94,14 +121,22 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         "channels": (["--channels", "16,32"], [16, 32]),
         "seeds": (["--seeds", "5,6"], [5, 6]),
         "detectors": (["--detector", "knn"], ["knn"]),
+        "accuracy_score": (["--accuracy-score"], True),
         "private": (["--private"], True),
         "dry_run": (["--dry-run"], True),
+        "drop": (["--drop", "repeats"], ["repeats"]),
         "link": (["--link", "a/b", "--link", "c/d"], ["a/b", "c/d"]),
     }
     for name, parameter in expected.items():
         if parameter.default is inspect.Parameter.empty:
             continue
-        number = isinstance(parameter.default, int | float) or name in ("image_size", "alpha", "workers")
+        number = isinstance(parameter.default, int | float) or name in (
+            "image_size",
+            "alpha",
+            "workers",
+            "ratio",
+            "keep",
+        )
         words, value = values.get(name, ([f"--{name.replace('_', '-')}", "7" if number else "x"], 7 if number else "x"))
         assert main([command, *required, *words]) == 1, name
         assert calls[-1][name] == value, name
@@ -273,6 +308,22 @@ def replaced(words: list[str], option: str, value: str) -> list[str]:
         (["fetch", "me/set@v1", "{new}", "--revision", "v2"], "names a revision already"),
         (["fetch", "me/set", "{new}", "--revision", "a b"], "'a b' names no branch, tag or commit"),
         (["quickstart", "--out", "{thesis}/thesis.tex"], "thesis.tex"),
+        (["info", "{nothing}"], "no such folder"),
+        (["info", "{thesis}"], "holds no synthetic set, no checkpoint and no runs of one"),
+        (["info", "{manifest}"], "was edited"),
+        (["preview", "{set}", "--out", "{thesis}/thesis.tex"], "is there already; name another file"),
+        (["preview", "{set}", "--out", "{new}/a.png"], "no such folder"),
+        (["preview", "{set}", "--out", "{new}", "--class", "fife"], "unknown class 'fife'. Did you mean 'five'?"),
+        (["preview", "{set}", "--out", "{new}", "--columns", "0"], "columns must be at least 1, not 0"),
+        (["preview", "{set}", "--out", "{new}", "--rows", "-1"], "rows must be at least 1, not -1"),
+        (["preview", "{set}", "--out", "{new}", "--image-size", "0"], "image_size must be from 1 to 4096, not 0"),
+        (["preview", "{set}", "--out", "{new}", "--columns", "1000000"], "are too many: show fewer"),
+        (["preview", "digts", "--out", "{new}"], "unknown source 'digts'. Did you mean 'digits'?"),
+        (["gallery", "{thesis}"], "is no synthetic set"),
+        (["gallery", "{set}", "--per-class", "0"], "per_class must be at least 1, not 0"),
+        (["gallery", "{set}", "--out", "{thesis}/thesis.tex"], "is a file; name a folder with --out"),
+        (["gallery", "{set}", "--out", "{thesis}/thesis.tex/page"], "thesis.tex is a file"),
+        (["gallery", "{truncated}"], "Mend it with: sio-data repair"),
     ],
 )  # fmt: skip
 def test_bad_input_exits_2_with_one_message_and_leaves_every_file_as_it_was(

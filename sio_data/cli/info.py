@@ -1,0 +1,127 @@
+"""sio-data info."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sio_data.cli.texts import printable
+
+if TYPE_CHECKING:
+    from sio_data.description import CheckpointDescription, Description, SetDescription
+
+EXAMPLES = "Example: sio-data info demo/synthetic"
+
+_SHOWN_NAMES = 10
+_LONGEST_NAME = 40
+_LONGEST_TEXT = 400
+
+
+def command(
+    folder: Annotated[str, typer.Argument(help="A set, a checkpoint or its runs; or a URL.", metavar="FOLDER")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+) -> None:
+    """Tell what a set holds, complete or not, and where it came from; or what a classifier was trained on.
+
+    Instant for any size, because no shard is read: whether they are sound is for `sio-data verify` to tell.
+    """
+    from sio_data import describe
+
+    found = describe(folder)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        _print_rows([(title, printable(text)) for title, text in _rows(found)])
+
+
+def _print_rows(rows: list[tuple[str, str]]) -> None:
+    """Print a table on a terminal, and elsewhere plain lines, which other programs can cut."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        for title, text in rows:
+            typer.echo(f"{title}: {text}")
+        return
+    table = Table.grid(padding=(0, 2))
+    for title, text in rows:
+        table.add_row(Text(title, "bold"), Text(text, overflow="fold"))
+    console.print(table)
+
+
+def _rows(found: "Description") -> Iterator[tuple[str, str]]:
+    from sio_data.description import CheckpointDescription, SetDescription
+
+    if isinstance(found, SetDescription):
+        yield from _set_rows(found)
+    elif isinstance(found, CheckpointDescription):
+        yield from _checkpoint_rows(found)
+    else:
+        yield "runs", f"{len(found.runs)} in {found.folder}"
+        for run in found.runs:
+            yield run.folder.name, f"{run.network}, {len(run.class_names)} classes, {_accuracy(run)}"
+
+
+def _set_rows(found: "SetDescription") -> Iterator[tuple[str, str]]:
+    value = found.to_json()
+    classes = [f"{_cut(name)} ({count:,})" for name, count in value["classes"].items()]
+    yield "set", value["folder"]
+    yield "complete", "yes" if value["complete"] else "no; go on with the command below"
+    yield "samples", f"{value['samples']:,}"
+    yield "classes", _some(classes)
+    yield "images", f"{value['image_size']}x{value['image_size']} pixels, {value['image_format']}"
+    size = "" if value["bytes"] is None else f", {_size(value['bytes'])} in all"
+    yield "shards", f"{value['shards_there']:,} of {value['shards']:,} there{size}; not read: sio-data verify does"
+    yield "recipe", value["recipe_hash"]
+    for field, item in value["recipe"].items():
+        if field not in ("class_names", "counts"):
+            yield f"  {field}", _text(item)
+    for field in ("weights", "licence", "citation", "versions", "digest", "command"):
+        yield field, _text(value[field])
+
+
+def _checkpoint_rows(found: "CheckpointDescription") -> Iterator[tuple[str, str]]:
+    training = found.training
+    yield "checkpoint", str(found.folder)
+    yield "network", found.network
+    yield "classes", _some([_cut(name) for name in found.class_names])
+    yield "images", f"{found.image_size}x{found.image_size} pixels"
+    yield "weights", _size(found.bytes)
+    yield "accuracy", _accuracy(found)
+    yield "trained on", f"{_text(training.get('real'))} with synthetic {_text(training.get('synthetic'))}"
+    for field in ("synthetic_set", "seed", "epoch"):
+        yield field, _text(training.get(field))
+    settings = training.get("settings")
+    for field, item in (settings if isinstance(settings, dict) else {}).items():
+        yield f"  {field}", _text(item)
+    yield "command", _text(training.get("command"))
+
+
+def _accuracy(run: "CheckpointDescription") -> str:
+    accuracy = run.training.get("val_accuracy")
+    return f"val accuracy {accuracy:.2%}" if isinstance(accuracy, float) else "val accuracy unknown"
+
+
+def _some(names: list[str]) -> str:
+    return f"{len(names):,}: {', '.join(names[:_SHOWN_NAMES])}{', …' if len(names) > _SHOWN_NAMES else ''}"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        value = ", ".join(f"{key}={item}" for key, item in value.items())
+    text = "none" if value in (None, "") else str(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… (--json prints all of it)"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count:,} bytes"
+
+
+command.__name__ = "info"

@@ -1,0 +1,165 @@
+"""Near-copies: synthetic images that lie suspiciously close to one real training image.
+
+By features, closeness is relative (Carlini et al. 2023, "Extracting Training Data from Diffusion Models"):
+the distance to the nearest real image, over the mean distance to the 50 nearest. They count what is at half of it or
+less. Where real images are few or plain, that holds for many a real test image, too: so what counts here is besides
+closer than 99 of 100 of those. Distances themselves would ask for another bound for each network and each data set.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sio_data.images import Pixels
+from sio_data.quality.distances import squared_distances
+from sio_data.quality.findings import NearCopies, NearCopy
+from sio_data.quality.perceptual_hash import Hashes
+from sio_data.shards import sample_key
+
+NEIGHBOURS = 50
+MOST_LISTED = 1000
+MOST_SHOWN = 32
+_HALF = 0.5
+_SHARE_OF_REAL = 0.01
+_BLOCK = 50_000
+_HASHES_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The nearest real image of each image of a batch.
+
+    Attributes:
+        index: int64 [B], among the real images; the first one of equals.
+        distance: float64 [B]; what it is, the search says.
+    """
+
+    index: npt.NDArray[np.int64]
+    distance: npt.NDArray[np.float64]
+
+
+class FeatureSearch:
+    """Finds the nearest real images by features: an exact search, in blocks.
+
+    Args:
+        real: float32 [N, D], features of the real images.
+        device: Where to search.
+    """
+
+    def __init__(self, real: torch.Tensor, device: torch.device) -> None:
+        self._device, self._centre = device, real.mean(0)
+        self._real = (real - self._centre).to(device)
+        self.neighbours = min(NEIGHBOURS, len(real))
+
+    def __call__(self, features: torch.Tensor) -> Nearest:
+        """Search for a batch, float32 [B, D].
+
+        Returns:
+            Distances are relative: that to the nearest over the mean of those to the 50 nearest, in [0, 1].
+        """
+        images = (features - self._centre).to(self._device)
+        squares = torch.empty(len(images), 0, device=self._device)
+        indices = torch.empty(len(images), 0, dtype=torch.int64, device=self._device)
+        for start in range(0, len(self._real), _BLOCK):
+            block = squared_distances(images, self._real[start : start + _BLOCK])
+            best = block.topk(min(self.neighbours, block.shape[1]), largest=False)
+            squares = torch.cat((squares, best.values), 1)
+            indices = torch.cat((indices, best.indices + start), 1)
+        best = squares.topk(self.neighbours, largest=False)
+        index = indices.gather(1, best.indices[:, :1]).flatten()
+        nearest = (images - self._real[index]).norm(dim=1).double()  # without the rounding of the squares
+        mean = best.values.double().sqrt().mean(1)
+        distance = torch.where(mean > 0, nearest / mean, torch.zeros_like(mean)).clamp(max=1.0)
+        return Nearest(index.cpu().numpy(), distance.cpu().numpy())
+
+
+class HashSearch:
+    """Finds the nearest real images by perceptual hash.
+
+    Args:
+        real: uint64 [N], hashes of the real images.
+    """
+
+    def __init__(self, real: Hashes) -> None:
+        self._real = real
+
+    def __call__(self, hashes: Hashes) -> Nearest:
+        """Search for a batch, uint64 [B].
+
+        Returns:
+            Distances are how many of 64 bits differ.
+        """
+        step = max(1, _HASHES_AT_ONCE // len(self._real))
+        parts = []
+        for start in range(0, len(hashes), step):
+            bits = np.bitwise_count(hashes[start : start + step, None] ^ self._real)
+            index = bits.argmin(1)
+            parts.append((index, bits[np.arange(len(bits)), index]))
+        index, bits = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Nearest(index.astype(np.int64), bits.astype(np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A synthetic image beside the real one nearest to it.
+
+    Attributes:
+        copy: What was found.
+        image: uint8 [H, W, 3], the synthetic one.
+    """
+
+    copy: NearCopy
+    image: Pixels
+
+
+class NearCopyList:
+    """Collects what was found for the images of a set, and keeps the nearest."""
+
+    def __init__(self) -> None:
+        self._distances: list[npt.NDArray[np.float64]] = []
+        self._copies: list[NearCopy] = []
+        self.nearest: list[Pair] = []
+
+    @property
+    def distances(self) -> npt.NDArray[np.float64]:
+        """float64 [N], of all images to their nearest real one."""
+        return np.concatenate(self._distances)
+
+    def add(self, start: int, images: torch.Tensor, found: Nearest) -> None:
+        """Take a batch: the place of its first image, its images (uint8 [B, 3, H, W]) and what was found for them."""
+        self._distances.append(found.distance)
+        order = np.argsort(found.distance, kind="stable")[:MOST_LISTED].tolist()
+        copies = [NearCopy(sample_key(start + i), int(found.index[i]), float(found.distance[i])) for i in order]
+        pairs = [
+            Pair(copy, images[i].permute(1, 2, 0).numpy().copy())  # a view would keep the whole batch
+            for copy, i in zip(copies[:MOST_SHOWN], order[:MOST_SHOWN], strict=True)
+        ]
+        self._copies = sorted([*self._copies, *copies], key=lambda copy: copy.distance)[:MOST_LISTED]
+        self.nearest = sorted([*self.nearest, *pairs], key=lambda pair: pair.copy.distance)[:MOST_SHOWN]
+
+    def count(self, bound: float, held_out: npt.NDArray[np.float64], neighbours: int) -> NearCopies:
+        """Count near-copies.
+
+        Args:
+            bound: The largest distance that counts.
+            held_out: Distances of held-out real images.
+            neighbours: See `NearCopies`.
+        """
+        return NearCopies(
+            count=int((self.distances <= bound).sum()),
+            held_out=int((held_out <= bound).sum()),
+            bound=bound,
+            neighbours=neighbours,
+            listed=tuple(copy for copy in self._copies if copy.distance <= bound),
+        )
+
+
+def choose_ratio(held_out: npt.NDArray[np.float64]) -> float:
+    """Give the bound on relative distances; see the module's docstring.
+
+    Args:
+        held_out: Relative distances of held-out real images.
+    """
+    return min(_HALF, float(np.quantile(held_out, _SHARE_OF_REAL, method="lower")))

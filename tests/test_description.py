@@ -1,0 +1,133 @@
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sio_data import describe, open_set
+from sio_data.cli import main
+from sio_data.description import CheckpointDescription, RunsDescription, SetDescription
+from sio_data.errors import InputError
+from sio_data.manifest import Manifest, Origin
+from sio_data.records import RECORDS
+from tests.small_sets import write_imported_set, write_set
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe [bold red]cat[/] \u2028 \x7f"
+
+
+def test_a_set_is_told_from_its_manifest_alone(tiny_set: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_set, tmp_path / "set"))
+    manifest = open_set(folder).manifest
+    for shard in (folder / "data").iterdir():
+        shard.write_bytes(b"")  # never read
+    found = describe(folder)
+    assert isinstance(found, SetDescription)
+    value = found.to_json()
+    assert value["samples"] == 30
+    assert value["classes"] == dict.fromkeys(("zero", "one", "two", "three", "four", "five"), 5)
+    assert (value["image_size"], value["image_format"]) == (8, "png")
+    assert (value["shards_there"], value["shards"], value["complete"]) == (4, 4, True)
+    assert value["bytes"] == sum(shard.bytes for shard in manifest.shards)
+    assert value["recipe"] == manifest.recipe.to_json()
+    assert (value["recipe_hash"], value["digest"]) == (manifest.recipe.hash, manifest.digest)
+    assert (value["licence"], value["weights"]) == ("cc-by-4.0", "…/unet")
+    assert value["versions"] == manifest.versions
+    assert value["command"] == f"{manifest.origin.command} --out {folder}"
+
+
+def test_a_missing_shard_is_counted_as_missing(damaged: Path) -> None:
+    (damaged / "data/train-000002.tar").unlink()
+    found = describe(damaged)
+    assert isinstance(found, SetDescription)
+    assert found.shards_there == 3
+
+
+def test_of_an_incomplete_set_only_finished_shards_count(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = open_set(damaged).manifest
+    replace(manifest, complete=False, shards=()).write(damaged)
+    (damaged / RECORDS).mkdir()
+    (damaged / RECORDS / "train-000001.json").write_text("{}")
+    found = describe(damaged)
+    assert isinstance(found, SetDescription)
+    assert (found.shards_there, found.bytes, found.to_json()["digest"]) == (1, None, None)
+    assert main(["info", str(damaged)]) == 0
+    shown = capsys.readouterr().out
+    assert "complete: no; go on with the command below" in shown
+    assert "shards: 1 of 4 there" in shown
+
+
+def test_a_compiled_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = describe(write_imported_set(tmp_path / "set"))
+    assert found.to_json()["classes"] == {"cat": 5, "dog": 0, "owl": 2}
+    assert main(["info", str(tmp_path / "set")]) == 0
+    shown = capsys.readouterr().out
+    assert "  kind: import" in shown
+    assert "old.npz" in shown
+
+
+def test_a_checkpoint_and_its_runs(tiny_runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    found = describe(tiny_runs[1] / "seed-1")
+    assert isinstance(found, CheckpointDescription)
+    assert (found.network, len(found.class_names), found.image_size) == ("convnet", 6, 8)
+    assert found.bytes == (tiny_runs[1] / "seed-1/model.safetensors").stat().st_size
+    assert (found.training["real"], found.training["seed"]) == ("digits", 1)
+    runs = describe(tiny_runs[1])
+    assert isinstance(runs, RunsDescription)
+    assert [run.folder.name for run in runs.runs] == ["seed-0", "seed-1"]
+    assert runs.runs[1] == found
+    for folder in (tiny_runs[1], tiny_runs[1] / "seed-1"):
+        assert main(["info", str(folder)]) == 0
+        assert f"val accuracy {found.training['val_accuracy']:.2%}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "x", '{"network": "convnet", "class_names": [1], "image_size": 8}'])
+def test_a_checkpoint_that_is_none_is_refused(tiny_runs: tuple[Path, Path], tmp_path: Path, text: str) -> None:
+    folder = Path(shutil.copytree(tiny_runs[0] / "seed-0", tmp_path / "run"))
+    (folder / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"config\.json"):
+        describe(folder)
+
+
+def test_json_is_the_description(tiny_set: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(tiny_set), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == describe(tiny_set).to_json()
+
+
+def test_hostile_texts_do_not_reach_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    origin = Origin(HOSTILE, HOSTILE, HOSTILE, f"sio-data {HOSTILE}")
+    folder = write_set(tmp_path / "set", (HOSTILE, "x" * 5000), 1, origin=origin)
+    manifest = Manifest.read(folder)
+    replace(manifest, versions={HOSTILE: HOSTILE}).write(folder)
+    shown = [in_terminal("info", folder)]
+    for options in ([], ["--json"]):
+        assert main(["info", str(folder), *options]) == 0
+        shown.append(capsys.readouterr().out)
+    assert main(["preview", str(folder), "--class", "nothing", "--out", str(tmp_path / "x.png")]) == 2
+    shown.append(capsys.readouterr().err)
+    for text in shown:
+        assert "[bold red]cat[/]" in text
+        assert not {"\x07", "\x7f", "\u202e", "\u2028"} & {*text}
+        assert "\x1b[2J" not in text
+        assert "\x1b]" not in text
+
+
+def in_terminal(*words: object) -> str:
+    """Run a command in a terminal, and give what it wrote there."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "sio_data", *map(str, words)]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "400"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment):
+        os.close(theirs)
+        written = bytearray()
+        try:
+            while data := os.read(ours, 65536):
+                written += data
+        except OSError:  # Linux: the other end was closed
+            pass
+        os.close(ours)
+    return written.decode()
