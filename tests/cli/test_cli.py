@@ -130,7 +130,12 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
     for name, parameter in expected.items():
         if parameter.default is inspect.Parameter.empty:
             continue
-        number = str(parameter.annotation).removesuffix(" | None") in ("<class 'int'>", "<class 'float'>", "int", "float")
+        number = str(parameter.annotation).removesuffix(" | None") in (
+            "<class 'int'>",
+            "<class 'float'>",
+            "int",
+            "float",
+        )
         words, value = values.get(name, ([f"--{name.replace('_', '-')}", "7" if number else "x"], 7 if number else "x"))
         assert main([command, *required, *words]) == 1, name
         assert calls[-1][name] == value, name
