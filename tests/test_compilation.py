@@ -106,6 +106,7 @@ def test_json_gives_back_recipes_and_compilations(compilation: Compilation, reci
         {"kind": "theft"}, {"kind": 1}, {"sources": []}, {"sources": [{"name": "x"}]}, {"sources": "x"},
         {"sources": [{"name": "x", "sha256": "../.."}]}, {"rule": [1]}, {"rule": {"a": float("nan")}},
         {"rule": {"a": []}}, {"order": "x"}, {"class_names": ["cat", "cat", "owl"]}, {"class_names": [1, 2, 3]},
+        {"class_names": ["cat", "\ud800", "owl"]},
         {"counts": [1]}, {"counts": [0, 0, 0]}, {"counts": [-1, 1, 1]}, {"counts": [True, 1, 1]}, {"counts": 3},
         {"image_size": 0}, {"image_size": 10**6}, {"image_format": "gif"}, {"shard_size": 0}, {"more": 1},
         {"counts": [10**9, 1, 1]}, {"counts": [10**7, 0, 0], "shard_size": 1},
