@@ -13,7 +13,7 @@ from sio_data.cli import main
 from sio_data.engines.claims import claim
 from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError, SioDataError, UnknownNameError
 from sio_data.files import sha256_json
-from sio_data.hub import downloads, fetching
+from sio_data.hub import caching, downloads, fetching
 from sio_data.manifest import Manifest
 from tests.conftest import snapshot
 from tests.damage import flip
@@ -215,6 +215,19 @@ def test_a_set_on_the_hub_is_a_source(hub: Hub, there: dict[str, bytes], tiny_se
     assert not hub.count("get", "cdn")
     with pytest.raises(UnknownNameError, match="goes beside real data"):
         load_source("hub:me/set@v1", "val")
+
+
+def test_a_source_is_of_one_commit_while_the_branch_moves(
+    hub: Hub, there: dict[str, bytes], tiny_set: Path, other_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download_all = caching.download_all
+
+    def late(*arguments: object) -> None:
+        publish(other_set, "me/set")
+        download_all(*arguments)
+
+    monkeypatch.setattr(caching, "download_all", late)
+    assert load_source("hub:me/set").digest == load_source(str(tiny_set)).digest
 
 
 def test_other_repositories_are_left_to_load_dataset(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
