@@ -12,6 +12,7 @@ from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import is_url, json_text, read_json, sha256_file
 from sio_data.hub.repository import Piece
 from sio_data.manifest import MANIFEST, Manifest
+from sio_data.quality.measures import find_measures
 from sio_data.set_card import read_notes, render_set_card
 from sio_data.sets import PREVIEW
 from sio_data.training import RECORD, check_record
@@ -110,8 +111,10 @@ class SetContents:
 
     def card(self, terms: Terms) -> str:
         """Write the card for the repository."""
+        measures = find_measures(self._folder, self._manifest.digest)
         return render_set_card(
             self._licensed(terms),
+            measures=measures.rows() if measures else (),
             notes=read_notes(self._folder),
             repository=terms.repository,
             tag=terms.tag,
