@@ -27,6 +27,7 @@ from sio_data.verification import verify
 from tests.conftest import snapshot
 from tests.damage import flip
 from tests.hub_server import Hub
+from tests.quality.test_measures import MEASURES
 from tests.test_compilation import compile_set
 
 FILES = {"README.md", "sio.json", "preview.png", *(f"data/train-00000{index}.tar" for index in range(4))}
@@ -148,6 +149,14 @@ def test_what_was_made_of_the_set_goes_along(hub: Hub, damaged: Path, monkeypatc
     assert sheets
     assert {*store(hub)} == FILES | sheets | {"gallery.html", "measures.json", "_info.json"}
     assert "| distance | 7.5 |" in store(hub)["README.md"].decode()
+
+
+def test_measures_go_out_with_the_card_and_pictures_of_real_images_stay(hub: Hub, damaged: Path) -> None:
+    measures = replace(MEASURES, set_digest=Manifest.read(damaged).digest)
+    measures.write(damaged / "measures.json")
+    (damaged / "near-copies.png").write_bytes(b"real people")
+    assert {*publish(damaged, "me/set").files} == FILES | {"measures.json"}
+    assert "12.35 (2,000 synthetic, 45,000 real images)" in store(hub)["README.md"].decode()
 
 
 def test_a_compiled_set_goes_out_and_comes_back(hub: Hub, tmp_path: Path) -> None:
