@@ -77,6 +77,8 @@ def decode(data: bytes, size: int) -> Pixels:
             if image.size != (size, size) or image.mode != "RGB":
                 raise InputError(f"expected an RGB image of {size}x{size}, found {image.mode} of {image.size}.")
             return np.asarray(image)
+    except UnidentifiedImageError as error:
+        raise InputError("not a readable image (of no known format).") from error
     except IMAGE_ERRORS as error:
         raise InputError(f"not a readable image ({error}).") from error
 

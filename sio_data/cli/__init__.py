@@ -63,7 +63,7 @@ def _root(
     pass
 
 
-_COMMANDS = (
+COMMANDS = (
     quickstart,
     fit,
     generators,
@@ -85,7 +85,7 @@ _COMMANDS = (
     fetch,
 )
 
-for _module in _COMMANDS:
+for _module in COMMANDS:
     app.command(epilog=_module.EXAMPLES)(_module.command)
 
 
