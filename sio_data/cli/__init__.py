@@ -11,7 +11,9 @@ import typer
 from rich.console import Console
 
 from sio_data.cli import (
+    bundle,
     evaluate,
+    export,
     fetch,
     filtering,
     fit,
@@ -75,6 +77,8 @@ _COMMANDS = (
     regenerate,
     measure,
     filtering,
+    export,
+    bundle,
     train,
     evaluate,
     publish,
