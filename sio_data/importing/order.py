@@ -18,10 +18,16 @@ def spread_evenly(labels: Places, seed: int) -> Places:
     Returns:
         int32 [N]: places in `labels`.
     """
-    by_class = np.lexsort((np.random.PCG64(seed).random_raw(len(labels)), labels)).astype(np.int32)
-    fractions = np.empty(len(labels))
+    by_class = np.argsort(labels, kind="stable").astype(np.int32)
+    keys = np.empty(len(labels), np.uint64)  # fractions in 32 bits, then where the image is in by_class
+    random = np.random.PCG64(seed)
     start = 0
     for count in np.bincount(labels).tolist():
-        fractions[start : start + count] = (np.arange(count) + 0.5) / max(1, count)
+        here = slice(start, start + count)
+        by_class[here] = by_class[here][np.argsort(random.random_raw(count), kind="stable")]
+        fractions = ((2 * np.arange(count, dtype=np.uint64) + 1) << 32) // max(1, 2 * count)
+        keys[here] = (fractions << 32) | np.arange(start, start + count, dtype=np.uint64)
         start += count
-    return by_class[np.argsort(fractions, kind="stable")]
+    keys.sort()
+    keys &= 2**32 - 1
+    return by_class[keys.view(np.int64)]
