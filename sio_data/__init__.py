@@ -1,10 +1,10 @@
 """Make, host and train on synthetic in-distribution images for out-of-distribution detection (SIO).
 
-Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `describe` (info),
-`draw_preview` (preview), `build_gallery` (gallery), `verify`, `repair`, `regenerate`, `measure`, `filter_set` (filter),
-`train`, `evaluate`, `publish`, `fetch` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
-`Classifier` serve one's own training loop; `sio_data.detection` holds the detectors. Names are imported when they are
-first used, so that `import sio_data` is instant.
+Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `import_set` (import),
+`describe` (info), `draw_preview` (preview), `build_gallery` (gallery), `verify`, `repair`, `regenerate`, `measure`,
+`filter_set` (filter), `train`, `evaluate`, `publish`, `fetch` and `quickstart`. `load_source`, `ImageSet`,
+`MixedBatches`, `sio_loss` and `Classifier` serve one's own training loop; `sio_data.detection` holds the detectors.
+Names are imported when they are first used, so that `import sio_data` is instant.
 """
 
 from importlib import import_module
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from sio_data.version import __version__
 
 if TYPE_CHECKING:
+    from sio_data.bundling import bundle
     from sio_data.demo import quickstart
     from sio_data.description import describe
     from sio_data.detection.evaluation import evaluate
     from sio_data.errors import SioDataError
+    from sio_data.exports import export
     from sio_data.filtering import filter_set
     from sio_data.fitting import fit
     from sio_data.gallery import build_gallery
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from sio_data.hub.fetching import fetch
     from sio_data.hub.publishing import publish
     from sio_data.image_set import ImageSet
+    from sio_data.importing import import_set
+    from sio_data.loading import load
     from sio_data.mixing import MixedBatches
     from sio_data.preview import draw_preview
     from sio_data.quality.measurement import measure
@@ -44,13 +48,17 @@ _HOMES = {
     "Recipe": "sio_data.recipe",
     "SioDataError": "sio_data.errors",
     "build_gallery": "sio_data.gallery",
+    "bundle": "sio_data.bundling",
     "describe": "sio_data.description",
     "draw_preview": "sio_data.preview",
     "evaluate": "sio_data.detection.evaluation",
+    "export": "sio_data.exports",
     "fetch": "sio_data.hub.fetching",
     "filter_set": "sio_data.filtering",
     "fit": "sio_data.fitting",
     "generate": "sio_data.generation",
+    "import_set": "sio_data.importing",
+    "load": "sio_data.loading",
     "load_source": "sio_data.sources",
     "measure": "sio_data.quality.measurement",
     "open_set": "sio_data.sets",
@@ -71,13 +79,17 @@ __all__ = [
     "SioDataError",
     "__version__",
     "build_gallery",
+    "bundle",
     "describe",
     "draw_preview",
     "evaluate",
+    "export",
     "fetch",
     "filter_set",
     "fit",
     "generate",
+    "import_set",
+    "load",
     "load_source",
     "measure",
     "open_set",

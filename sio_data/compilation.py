@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, cast
 from sio_data.errors import InputError
 from sio_data.files import sha256_json
 from sio_data.images import IMAGE_FORMATS
-from sio_data.recipe import MAX_IMAGE_SIZE, MAX_SAMPLES, MAX_SHARDS, Option, Recipe
+from sio_data.recipe import MAX_IMAGE_SIZE, MAX_SAMPLES, MAX_SHARDS, Option, Recipe, check_class_names
 
 Kind = Literal["import", "filter"]
 
@@ -80,8 +80,7 @@ class Compilation:
             raise InputError(f"order must be a SHA-256, not {self.order!r}.")
         if not all(isinstance(value, str | int) or math.isfinite(value) for value in self.rule.values()):
             raise InputError(f"rules must be texts or finite numbers, not {dict(self.rule)}.")
-        if not self.class_names or len(set(self.class_names)) != len(self.class_names):
-            raise InputError(f"class names must be there and differ: {', '.join(self.class_names) or 'none given'}.")
+        check_class_names(self.class_names)
         if len(self.counts) != len(self.class_names) or min(self.counts) < 0 or not self.samples:
             raise InputError("each class needs a count of images, from 0 on, and not all may be 0.")
         if not 1 <= self.image_size <= MAX_IMAGE_SIZE:

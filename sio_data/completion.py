@@ -13,6 +13,7 @@ from sio_data.files import check_same_settings, is_url, make_folder, remove_left
 from sio_data.layout import Layout
 from sio_data.manifest import Manifest, ShardRecord
 from sio_data.quality.measures import find_measures
+from sio_data.reader_info import INFO, info_fits, write_info
 from sio_data.records import RECORDS, Records
 from sio_data.recovery import CARD
 from sio_data.set_card import card_fits, read_notes, render_incomplete_card, render_set_card
@@ -22,12 +23,12 @@ _RUNNING = "running.lock"
 
 
 def is_whole(folder: Path, manifest: Manifest) -> bool:
-    """Tell whether a complete set has its preview and the card that fits its data."""
-    return (folder / PREVIEW).is_file() and card_fits(folder, manifest)
+    """Tell whether a complete set has its preview, and the card and the `_info.json` that fit its data."""
+    return (folder / PREVIEW).is_file() and card_fits(folder, manifest) and info_fits(folder, manifest.recipe)
 
 
 def reopen(folder: Path, manifest: Manifest, finished: Sequence[ShardRecord]) -> None:
-    """Make the folder say that it is not finished, to people and to `load_dataset`.
+    """Make the folder say that it is not finished, to people, to `load_dataset` and to readers of shards.
 
     The card comes before the manifest: killed in between, the set is one whose card does not fit, and is not taken for
     whole. The card of a set that was incomplete all along is left alone: another run may be writing the final one.
@@ -41,6 +42,7 @@ def reopen(folder: Path, manifest: Manifest, finished: Sequence[ShardRecord]) ->
         make_folder(folder / name)
     if manifest.complete:
         Records(folder).enter(finished)
+        (folder / INFO).unlink(missing_ok=True)
     if manifest.complete or not (folder / CARD).is_file():
         write_text(folder / CARD, render_incomplete_card(manifest, read_notes(folder)))
     if manifest.complete:
@@ -106,10 +108,11 @@ def close(folder: Path, manifest: Manifest, alone: bool) -> bool:
 
 
 def write_complete(folder: Path, manifest: Manifest, records: Sequence[ShardRecord]) -> None:
-    """Write the preview, the card and, last, the manifest of a set whose shards are all there."""
+    """Write the preview, `_info.json`, the card and, last, the manifest of a set whose shards are all there."""
     versions = {name: version(name) for name in ("sio-data", "torch", "pillow")}
     manifest = replace(manifest, complete=True, shards=tuple(records), versions=versions)
     SyntheticSet(folder, manifest).write_preview()
+    write_info(folder, manifest.recipe)
     write_card(folder, manifest)
     manifest.write(folder)
 

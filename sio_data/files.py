@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writes, hashes, JSON, and the claim on an output folder."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError
+from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError, SioDataError
 
 _TEMPORARY = ".sio-data-tmp"
 _OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
@@ -98,6 +99,25 @@ def flush_tree(folder: Path) -> None:
     """Flush all files below a folder to disk: what a record that calls them complete must wait for."""
     for path in folder.rglob("*"):
         _flush_to_disk(path)
+
+
+@contextmanager
+def clear_if_full(place: Path, then: str) -> Iterator[None]:
+    """Say so if the disk is full.
+
+    Args:
+        place: What is being written.
+        then: What to do, as a sentence.
+
+    Raises:
+        SioDataError: It is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SioDataError(f"no space is left for {place}. {then}") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """What to generate, as frozen data. Its hash names the result."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
@@ -16,6 +16,19 @@ MAX_SHARDS = 10**6  # their names have six digits
 MAX_SAMPLES = 10**9  # keys have nine digits, and every sample needs a seed of its own out of 2**32
 
 Option = str | int | float | bool
+
+
+def check_class_names(names: Sequence[str]) -> None:
+    """Refuse class names that no class map can have.
+
+    Raises:
+        InputError: There is none, two are alike, or one cannot be written as UTF-8.
+    """
+    if not names or len(set(names)) != len(names):
+        raise InputError(f"class names must be there and differ: {', '.join(names) or 'none given'}.")
+    for name in names:
+        if not name.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in name):
+            raise InputError(f"class name {name!r} holds half a character; nothing can write it.")
 
 
 @dataclass(frozen=True)
@@ -67,8 +80,7 @@ class Recipe:
             raise InputError(f"sampling options must be texts or numbers, not {dict(self.sampling)}.")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed must be from 0 to 2**63 - 1, not {self.seed}.")
-        if not self.class_names or len(set(self.class_names)) != len(self.class_names):
-            raise InputError(f"class names must be there and differ: {', '.join(self.class_names) or 'none given'}.")
+        check_class_names(self.class_names)
         if self.samples > MAX_SAMPLES:
             raise InputError(f"{self.samples:,} samples are more than the {MAX_SAMPLES:,} that one set can hold.")
         if self.shards > MAX_SHARDS:

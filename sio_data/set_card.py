@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sio_data.compilation import SetRecipe
 from sio_data.licences import is_known_licence, licence_metadata
 from sio_data.manifest import Manifest
 from sio_data.recovery import CARD, card_copy, card_metadata, copy_for_card, manifest_copy
 from sio_data.rendering import Verbatim, render_card
 
+CARD_UNFIT = "does not fit the data: load_dataset could give other rows or class names"
 NOTES_MARK = "<!-- Your notes go below this line: they are kept when the card is written anew. -->"
 _SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 
@@ -94,17 +96,8 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
     configuration's description because `load_dataset` caches a local folder by its name and this YAML alone: without
     it, rewritten shards would give the old rows.
     """
-    recipe = manifest.recipe
-    names = {str(label): name for label, name in enumerate(recipe.class_names)}
-    data_bytes = sum(shard.bytes for shard in manifest.shards)
-    category = next((name for bound, name in _SIZE_CATEGORIES.items() if recipe.samples < bound), "n>1M")
     return {
-        "pretty_name": _title(manifest),
-        **licence_metadata(manifest.origin.licence),
-        "task_categories": ["image-classification"],
-        "annotations_creators": ["machine-generated"],
-        "tags": ["synthetic", "webdataset", "sio", "out-of-distribution-detection"],
-        "size_categories": [category],
+        **general_metadata(_title(manifest), licence_metadata(manifest.origin.licence), manifest.recipe.samples),
         "configs": [
             {
                 "config_name": "default",
@@ -113,12 +106,37 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
             }
         ],
         "dataset_info": {
-            "features": [
-                {"name": recipe.image_format, "dtype": "image"},
-                {"name": "cls", "dtype": {"class_label": {"names": names}}},
-                {"name": "json", "dtype": "json"},
-                {"name": "__key__", "dtype": "string"},
-            ],
-            "splits": [{"name": "train", "num_bytes": data_bytes, "num_examples": recipe.samples}],
+            "features": features_metadata(manifest.recipe),
+            "splits": [split_metadata("train", manifest)],
         },
     }
+
+
+def general_metadata(title: str, licence: dict[str, str], samples: int) -> dict[str, Any]:
+    """Give the metadata that the Hub shows and searches."""
+    category = next((name for bound, name in _SIZE_CATEGORIES.items() if samples < bound), "n>1M")
+    return {
+        "pretty_name": title,
+        **licence,
+        "task_categories": ["image-classification"],
+        "annotations_creators": ["machine-generated"],
+        "tags": ["synthetic", "webdataset", "sio", "out-of-distribution-detection"],
+        "size_categories": [category],
+    }
+
+
+def features_metadata(recipe: SetRecipe) -> list[dict[str, Any]]:
+    """Give the columns that `load_dataset` finds in the shards; they are called like the members of a sample."""
+    names = {str(label): name for label, name in enumerate(recipe.class_names)}
+    return [
+        {"name": recipe.image_format, "dtype": "image"},
+        {"name": "cls", "dtype": {"class_label": {"names": names}}},
+        {"name": "json", "dtype": "json"},
+        {"name": "__key__", "dtype": "string"},
+    ]
+
+
+def split_metadata(name: str, manifest: Manifest) -> dict[str, Any]:
+    """Give the size of a split; `load_dataset` refuses another number of rows."""
+    data_bytes = sum(shard.bytes for shard in manifest.shards)
+    return {"name": name, "num_bytes": data_bytes, "num_examples": manifest.recipe.samples}

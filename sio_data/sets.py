@@ -99,12 +99,27 @@ def open_set(folder: str | Path) -> SyntheticSet:
     """
     folder = as_folder(folder)
     if not (folder / MANIFEST).is_file():
-        raise InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
+        raise no_set(folder)
     manifest = Manifest.read(folder)
     if not manifest.complete:
         raise IncompleteError(f"{folder} is incomplete. Run the command that began it again.")
     refuse_unknown_shards(folder, (record.path for record in manifest.shards))
     return SyntheticSet(folder, manifest)
+
+
+def no_set(folder: Path) -> InputError:
+    """Make the error for a folder that is no synthetic set."""
+    several = find_sets(folder)
+    if several:
+        return InputError(f"{folder} is no synthetic set, but holds some: name one of them, like {several[0]}.")
+    return InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
+
+
+def find_sets(folder: Path) -> list[Path]:
+    """List the sets that lie in a folder, or in a folder of it; hidden ones do not count."""
+    found = {path.parent for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/{MANIFEST}")}
+    visible = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return sorted((path for path in visible if path.parent not in found), key=str)
 
 
 def refuse_unknown_shards(folder: Path, paths: Iterable[str]) -> None:

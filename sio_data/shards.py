@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sio_data.compilation import SetRecipe
 from sio_data.errors import DamagedFileError, InputError
@@ -23,6 +23,8 @@ from sio_data.plan import Integers, Plan
 from sio_data.recipe import Recipe
 
 _MAX_METADATA_BYTES = 1 << 16
+_CHANGED = "was changed after it was made"
+_NAME_BYTES, _SIZE_FIELD = 100, slice(124, 135)
 _REST_OF_HEADER = b"0" + bytes(100) + b"ustar\x0000" + bytes(247)
 _SUM_WITHOUT_NAME_AND_SIZE = sum(b"0000644" + b"0000000" * 2 + b"0" * 11 + b" " * 8 + _REST_OF_HEADER)
 
@@ -35,6 +37,7 @@ class Sample:
         index: Its place in the set.
         label: Index into the class names.
         image: uint8 [H, W, 3], RGB.
+        data: The file that the image was decoded from.
         metadata: Its JSON: index, label, class and recipe, and either `seed`, what all its noise comes from, or
             `source`, an object that says where a compiled sample was.
     """
@@ -42,6 +45,7 @@ class Sample:
     index: int
     label: int
     image: Pixels
+    data: bytes
     metadata: Mapping[str, Any]
 
     @property
@@ -122,18 +126,22 @@ def _metadata(recipe: SetRecipe, index: int, label: int, details: Mapping[str, A
 
 
 def _member(name: str, data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Give a file's USTAR header (POSIX.1-1988), its data and the padding to whole blocks.
+    """Give a file's header, its data and the padding to whole blocks."""
+    return _header(name.encode(), len(data)), data, bytes(-len(data) % tarfile.BLOCKSIZE)
+
+
+def _header(name: bytes, size: int) -> bytes:
+    """Give the USTAR header (POSIX.1-1988) of a file.
 
     The same bytes as `tarfile` writes for a TarInfo with nothing but a name and a size (mode 0644, all else zero), at
     a tenth of the time.
     """
-    size = b"%011o" % len(data)
-    checksum = _SUM_WITHOUT_NAME_AND_SIZE + sum(name.encode()) + sum(size)
-    header = b"".join((
-        name.encode().ljust(100, b"\0"), b"0000644\0", b"0000000\0" * 2, size, b"\0", b"0" * 11, b"\0",
+    digits = b"%011o" % size
+    checksum = _SUM_WITHOUT_NAME_AND_SIZE + sum(name) + sum(digits)
+    return b"".join((
+        name.ljust(_NAME_BYTES, b"\0"), b"0000644\0", b"0000000\0" * 2, digits, b"\0", b"0" * 11, b"\0",
         b"%06o\0 " % checksum, _REST_OF_HEADER,
     ))  # fmt: skip
-    return header, data, bytes(-len(data) % tarfile.BLOCKSIZE)
 
 
 def check_shard(folder: Path, record: ShardRecord) -> None:
@@ -142,19 +150,23 @@ def check_shard(folder: Path, record: ShardRecord) -> None:
     Raises:
         DamagedFileError: The file is missing or differs.
     """
+    check_size(folder, record)
+    if sha256_file(folder / record.path) != record.sha256:
+        raise DamagedFileError(folder, record.path, f"{_CHANGED} (other bytes than recorded)")
+
+
+def check_size(folder: Path, record: ShardRecord) -> None:
+    """Compare a shard's size to its record: cheap, and enough to find a truncated tar.
+
+    Raises:
+        DamagedFileError: The file is missing or of another size.
+    """
     path = folder / record.path
     if not path.is_file():
         raise DamagedFileError(folder, record.path, "is missing")
-    if not is_sound(folder, record):
-        size = path.stat().st_size
-        what = f"{size:,} of {record.bytes:,} bytes" if size != record.bytes else "other bytes than recorded"
-        raise DamagedFileError(folder, record.path, f"was changed after it was made ({what})")
-
-
-def is_sound(folder: Path, record: ShardRecord) -> bool:
-    """Tell whether a shard is what its record says, by size and hash."""
-    path = folder / record.path
-    return path.is_file() and path.stat().st_size == record.bytes and sha256_file(path) == record.sha256
+    size = path.stat().st_size
+    if size != record.bytes:
+        raise DamagedFileError(folder, record.path, f"{_CHANGED} ({size:,} of {record.bytes:,} bytes)")
 
 
 def read_shard(folder: Path, record: ShardRecord, recipe: SetRecipe) -> Iterator[Sample]:
@@ -168,31 +180,42 @@ def read_shard(folder: Path, record: ShardRecord, recipe: SetRecipe) -> Iterator
     expected = _Expected(record, recipe)
     count = 0
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for members in _triples(tar, recipe.image_format, record.bytes):
+        with path.open("rb") as file:
+            for members in _read_triples(file, recipe.image_format, record.bytes):
                 yield expected.check(*members)
                 count += 1
-    except (tarfile.TarError, InputError, OverflowError, ValueError) as error:
+    except (InputError, OverflowError, ValueError) as error:
         what = f"has a wrong sample, number {count}: {str(error).rstrip('.')}"
         raise DamagedFileError(folder, record.path, what) from error
     if count != record.samples:
         raise DamagedFileError(folder, record.path, f"holds {count} samples, its record says {record.samples}")
 
 
-def _triples(tar: tarfile.TarFile, image_format: str, most_bytes: int) -> Iterator[tuple[str, bytes, bytes, bytes]]:
-    members = iter(tar)
-    for first in members:
-        key = first.name.partition(".")[0]
-        trio = [first, next(members, None), next(members, None)]
-        data = []
-        for member, extension in zip(trio, (image_format, "cls", "json"), strict=True):
-            if member is None or member.type != tarfile.REGTYPE or member.name != f"{key}.{extension}":
-                raise InputError(f"expected {key}.{extension}, found {member.name if member else 'the end'}.")
-            if member.size > (most_bytes if extension == image_format else _MAX_METADATA_BYTES):
-                raise InputError(f"{member.name} is too large ({member.size:,} bytes).")
-            file = tar.extractfile(member)
-            data.append(file.read() if file else b"")
-        yield key, data[0], data[1], data[2]
+def _read_triples(file: BinaryIO, image_format: str, most_bytes: int) -> Iterator[tuple[str, bytes, bytes, bytes]]:
+    """Give key, image, label and metadata of each sample. Only the headers that `_header` writes are taken."""
+    while any(header := file.read(tarfile.BLOCKSIZE)):
+        key = header.partition(b".")[0].decode("ascii", "replace")
+        image = _read_member(file, header, f"{key}.{image_format}", most_bytes)
+        label, metadata = (
+            _read_member(file, file.read(tarfile.BLOCKSIZE), f"{key}.{extension}", _MAX_METADATA_BYTES)
+            for extension in ("cls", "json")
+        )
+        yield key, image, label, metadata
+
+
+def _read_member(file: BinaryIO, header: bytes, name: str, most_bytes: int) -> bytes:
+    digits = header[_SIZE_FIELD]
+    size = int(digits, 8) if digits.isdigit() else 0
+    if header != _header(name.encode(), size):
+        found = header[:_NAME_BYTES].rstrip(b"\0").decode("ascii", "replace")
+        found = "one of that name with another header" if found == name else found
+        raise InputError(f"expected {name}, found {found or 'the end'}.")
+    if size > most_bytes:
+        raise InputError(f"{name} is too large ({size:,} bytes).")
+    data = file.read(size + -size % tarfile.BLOCKSIZE)
+    if len(data) < size:
+        raise InputError(f"{name} is cut off.")
+    return data[:size]
 
 
 class _Expected:
@@ -227,7 +250,7 @@ class _Expected:
         if self._plan:
             self._check_plan(self._plan, index, number, value["seed"])
         self._next += 1
-        return Sample(index, number, decode(image, self._recipe.image_size), value)
+        return Sample(index, number, decode(image, self._recipe.image_size), image, value)
 
     def _check_plan(self, plan: Plan, index: int, label: int, seed: int) -> None:
         """Check label and seed: the sample's first seed, or another of its shard's, which serve redraws."""

@@ -6,12 +6,13 @@ A source is named by a text:
     path/to/folder                  what `datasets.load_dataset(folder)` reads, or a synthetic set made by this package
     path/to/folder#split            the same, and this split of it
     hub:owner/name@revision#split   a data set or a synthetic set on the Hub; revision and split may be left out
+    hub:owner/name/configuration    one configuration of it
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from PIL import Image
 
 from sio_data.embedded import EMBEDDED, load_embedded, split_indices
 from sio_data.errors import InputError, UnknownNameError
-from sio_data.files import sha256_json
+from sio_data.foreign import find_columns, open_dataset
 from sio_data.hub.names import HubName
 from sio_data.image_set import UNLABELLED, ImageSet
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
@@ -27,52 +28,9 @@ from sio_data.manifest import MANIFEST, Manifest
 from sio_data.progress import progress
 from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.sets import open_set
+from sio_data.source_names import SourceName, Split, choose_split, find_split
 
-Split = Literal["train", "val", "test"]
-
-_SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "val": ("val", "validation", "valid", "dev"),
-    "test": ("test", "testing"),
-}
 _HELD_OUT = 0.1  # of the training split, where a data set has no validation split
-
-
-@dataclass(frozen=True)
-class SourceName:
-    """The parts of a source's name.
-
-    Attributes:
-        path: Embedded name, folder, or `owner/name` on the Hub.
-        hub: Whether it is on the Hub.
-        revision: Branch, tag or commit on the Hub.
-        split: The split asked for by name.
-    """
-
-    path: str
-    hub: bool = False
-    revision: str | None = None
-    split: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "SourceName":
-        """Take a source's name apart.
-
-        Raises:
-            InputError: It names nothing.
-        """
-        whole = Path(text).is_dir()  # a '#' in it is then part of the name
-        path, split = (text, "") if whole or "#" not in text else text.rsplit("#", 1)
-        hub = path.startswith("hub:") and not whole
-        revision = ""
-        if hub:
-            path, _, revision = path.removeprefix("hub:").partition("@")
-        if not path.strip() or (hub and path.count("/") != 1):
-            raise InputError(
-                f"{text!r} names no source. Use one of {', '.join(EMBEDDED)}, path/to/folder, path/to/folder#split "
-                "or hub:owner/name@revision#split."
-            )
-        return cls(path, hub, revision or None, split or None)
 
 
 def load_source(
@@ -126,6 +84,8 @@ def find_manifest(name: str) -> Manifest | None:
 
 def _find_set(source: SourceName) -> Path | None:
     """Give the folder of a synthetic set, on the Hub that of its copy in the cache; None for other sources."""
+    if source.hub and source.config:
+        return None  # a part of a bundle, or a data set of others
     if source.hub:
         from sio_data.hub.caching import cached_set
 
@@ -160,16 +120,16 @@ def _resized(images: ImageSet, size: int | None) -> ImageSet:
 
 
 def _load_dataset(source: SourceName, split: Split, image_size: int | None, labelled: bool, hold_out: bool) -> ImageSet:
-    whole = _open_dataset(source)
+    whole = open_dataset(source)
     chosen = _choose_split(source, list(whole), split, labelled)
     rows = whole[chosen]
-    image_column, label_column = _columns(rows.features, source, labelled)
+    image_column, label_column = find_columns(rows.features, source, labelled)
     if label_column:
         labels = torch.tensor([UNLABELLED if label is None else label for label in rows[label_column]])
         class_names = tuple(rows.features[label_column].names)
     else:
         labels, class_names = torch.full((len(rows),), UNLABELLED), ()
-    if hold_out and split != "test" and (source.split or _find(list(whole), "val") is None):
+    if hold_out and split != "test" and (source.split or find_split(list(whole), "val") is None):
         part = _held_out(labels, source)[split]
         rows, labels = rows.select(part), labels[part]
     images = _read_images(rows, image_column, image_size, source)
@@ -185,66 +145,10 @@ def _held_out(labels: torch.Tensor, source: SourceName) -> dict[str, list[int]]:
     return parts
 
 
-def _open_dataset(source: SourceName) -> Any:
-    import datasets
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    from sio_data.hub.calls import quiet, redact
-
-    folder = Path(source.path).resolve()
-    if not source.hub and not folder.is_dir():
-        raise UnknownNameError(
-            "source", source.path, EMBEDDED, "There is no folder of that name; a data set on the Hub is hub:owner/name."
-        )
-    if (folder / "model_index.json").is_file() and not source.hub:
-        raise InputError(f"{source.path} is a generator, not a set of images: make one with sio-data generate.")
-    try:
-        if source.hub:
-            with quiet():
-                return datasets.load_dataset(source.path, revision=source.revision)
-        return datasets.load_dataset(str(folder), cache_dir=_cache_of(folder))
-    except (ValueError, OSError, HfHubHTTPError, HFValidationError, datasets.exceptions.DatasetsError) as error:
-        where = f"hub:{source.path}" if source.hub else source.path
-        what = redact(str(error)) or type(error).__name__
-        raise InputError(f"{where} cannot be read as a data set: {what}") from (None if source.hub else error)
-
-
-def _cache_of(folder: Path) -> str:
-    """Give a cache folder for this state of a local folder.
-
-    The cache of `load_dataset` knows a folder whose README states configurations by its name and that text alone: it
-    would give the rows of another folder of the same name, or old ones.
-    """
-    from datasets.config import HF_DATASETS_CACHE
-
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return str(Path(HF_DATASETS_CACHE) / f"sio-data-{sha256_json(state)[:32]}")
-
-
-def without_split(name: str) -> tuple[str, Split | None]:
-    """Take the `#split` off a source's name.
-
-    Returns:
-        The name without it, and what it stands for: `train`, `val` or `test`; None if it is another one or missing.
-    """
-    split = SourceName.parse(name).split
-    meaning: Split | None = next((role for role, names in _SPLIT_NAMES.items() if split in names), None)
-    return (name.removesuffix(f"#{split}") if split else name), meaning
-
-
-def _find(names: Sequence[str], split: Split) -> str | None:
-    return next((name for name in _SPLIT_NAMES[split] if name in names), None)
-
-
 def _choose_split(source: SourceName, names: list[str], split: Split, labelled: bool) -> str:
-    if source.split:
-        if source.split not in names:
-            raise UnknownNameError(f"split of {source.path}", source.split, names)
-        return source.split
-    found = _find(names, split)
+    found = choose_split(source, names, split)
     if found is None and split == "val" and labelled:
-        found = _find(names, "train")
+        found = find_split(names, "train")
     if found is None and not labelled and len(names) == 1:
         found = names[0]
     if found is None:
@@ -252,19 +156,6 @@ def _choose_split(source: SourceName, names: list[str], split: Split, labelled: 
             f"split of {source.path}", split, names, f"Name another with #split, or add a folder {split}/."
         )
     return found
-
-
-def _columns(features: Any, source: SourceName, labelled: bool) -> tuple[str, str | None]:
-    import datasets
-
-    image = next((name for name, kind in features.items() if isinstance(kind, datasets.Image)), None)
-    label = next((name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)), None)
-    found = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items())
-    if image is None:
-        raise InputError(f"{source.path} has no column of images. Its columns: {found}.")
-    if label is None and labelled:
-        raise InputError(f"{source.path} has no labels with class names (ClassLabel). Its columns: {found}.")
-    return image, label if labelled else None
 
 
 def _read_images(rows: Any, column: str, image_size: int | None, source: SourceName) -> torch.Tensor:

@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sio_data.bundle_card import bundle_card_fits
+from sio_data.bundles import is_bundle, listed_sets, open_bundle
 from sio_data.compilation import DROPPED, Compilation, SetRecipe
 from sio_data.errors import DamagedFileError, IncompleteError, InputError
 from sio_data.files import as_folder, sha256_file
 from sio_data.layout import Layout
 from sio_data.manifest import MANIFEST, Manifest, ShardRecord
 from sio_data.progress import progress
+from sio_data.reader_info import INFO, info_fits
 from sio_data.recovery import CARD, is_of_another_set, recover_manifest
 from sio_data.regeneration import Comparison, compare_samples
-from sio_data.set_card import card_fits
-from sio_data.sets import PREVIEW, SyntheticSet, unknown_shards
+from sio_data.set_card import CARD_UNFIT, card_fits
+from sio_data.sets import PREVIEW, SyntheticSet, find_sets, no_set, unknown_shards
 from sio_data.shards import read_shard
 
 
@@ -58,7 +61,7 @@ def verify(
     """Check a set: manifest, card, and of every shard count, hash, key order, labels, seeds and images.
 
     Args:
-        folder: The set's folder or URL.
+        folder: The set's folder or URL; or that of a bundle, of which every set is checked, and its own card.
         regenerate: How many samples, spread over the set, to make again and compare.
         weights: Where the generator's weights are; None takes what the set says.
         sampling: Options of the back end whose recorded value is no longer what it takes, like a classifier's folder.
@@ -71,14 +74,41 @@ def verify(
     if regenerate < 0:
         raise InputError(f"regenerate must be 0 or more samples, not {regenerate}.")
     folder = as_folder(folder)
-    manifest, faults = examine(folder)
-    if not manifest.complete:
-        raise IncompleteError(f"{folder} is incomplete. Run the command that began it again.")
+    if is_bundle(folder):
+        if regenerate:
+            raise InputError(f"{folder} holds several sets: make samples again of one, like {find_sets(folder)[0]}.")
+        return _verify_bundle(folder)
+    manifest, faults = _examine_complete(folder)
     comparison = None
     if regenerate and not faults:
         comparison = compare_samples(SyntheticSet(folder, manifest), regenerate, weights, sampling, device)
         faults += [Fault(key, "made again, it is another picture") for key in comparison.different]
     return Verified(folder, manifest.recipe.samples, tuple(faults), comparison)
+
+
+def _verify_bundle(folder: Path) -> Verified:
+    samples, faults = 0, []
+    listed = set(listed_sets(folder))
+    for place in sorted(listed.union(find_sets(folder)), key=str):
+        path = place.relative_to(folder).as_posix()
+        if place.is_dir():
+            manifest, found = _examine_complete(place)
+            samples += manifest.recipe.samples
+            faults += [Fault(f"{path}/{fault.path}", fault.what) for fault in found]
+        else:
+            faults.append(Fault(path, "is missing"))
+    if not (folder / CARD).is_file():
+        faults.append(Fault(CARD, "is missing"))
+    elif not faults and not bundle_card_fits(open_bundle(folder)):
+        faults.append(Fault(CARD, CARD_UNFIT))
+    return Verified(folder, samples, tuple(faults))
+
+
+def _examine_complete(folder: Path) -> tuple[Manifest, list[Fault]]:
+    manifest, faults = examine(folder)
+    if not manifest.complete:
+        raise IncompleteError(f"{folder} is incomplete. Run the command that began it again.")
+    return manifest, faults
 
 
 def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
@@ -88,16 +118,18 @@ def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
         InputError: It is no set, or its manifest cannot be recovered.
     """
     if not (folder / MANIFEST).exists() and not any((folder / "data").glob("train-*.tar")):
-        raise InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
+        raise no_set(folder)
     manifest, faults = _read_manifest(folder)
     layout = Layout(manifest.recipe)
     strange = unknown_shards(folder, layout.paths())
     if manifest.complete:
         sound_manifest = not faults
         faults += _shard_faults(folder, manifest)
-        faults += [Fault(name, "is missing") for name in (CARD, PREVIEW) if not (folder / name).is_file()]
+        faults += [Fault(name, "is missing") for name in (CARD, PREVIEW, INFO) if not (folder / name).is_file()]
+        if (folder / INFO).is_file() and not info_fits(folder, manifest.recipe):
+            faults.append(Fault(INFO, "does not fit the data: readers of shards could miss some"))
         if sound_manifest and (folder / CARD).is_file() and not card_fits(folder, manifest):
-            faults.append(Fault(CARD, "does not fit the data: load_dataset could give other rows or class names"))
+            faults.append(Fault(CARD, CARD_UNFIT))
         faults += _listing_faults(folder, manifest.recipe)
     return manifest, faults + [Fault(f"data/{path.name}", "is not part of the set") for path in strange]
 

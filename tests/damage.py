@@ -10,7 +10,7 @@ from typing import Any
 from sio_data.files import sha256_json
 
 SHARDS = tuple(f"data/train-{index:06d}.tar" for index in range(4))
-MANIFEST, CARD, PREVIEW = "sio.json", "README.md", "preview.png"
+MANIFEST, CARD, PREVIEW, INFO = "sio.json", "README.md", "preview.png", "_info.json"
 
 
 @dataclass(frozen=True)
@@ -136,5 +136,10 @@ DAMAGES: dict[str, Damage] = {
         lambda s, _: replace_text(s / CARD, '"shard_size": 8', '"shard_size": 9'), {CARD: UNFIT}
     ),
     "preview deleted": Damage(lambda s, _: (s / PREVIEW).unlink(), {PREVIEW: "is missing"}),
+    "info deleted": Damage(lambda s, _: (s / INFO).unlink(), {INFO: "is missing"}),
+    "info of fewer samples": Damage(
+        lambda s, _: replace_text(s / INFO, '"num_samples": 30', '"num_samples": 24'), {INFO: UNFIT}
+    ),
+    "info that is no JSON": Damage(lambda s, _: (s / INFO).write_text("[" * 10**5), {INFO: UNFIT}),
     "leftovers": Damage(lambda s, _: leave_behind(s), {}),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -13,6 +14,7 @@ from sio_data.errors import CorruptSetError, InputError, SettingsMismatchError
 from sio_data.layout import Layout
 from sio_data.making import begin, finish
 from sio_data.manifest import Manifest, Origin
+from sio_data.plan import Integers
 from sio_data.recipe import Recipe
 from sio_data.shards import Batch
 from tests.conftest import snapshot
@@ -28,12 +30,14 @@ def compilation() -> Compilation:
     return Compilation("import", sources, {"seed": 1}, "1" * 64, ("cat", "dog", "owl"), (5, 0, 2), 4, shard_size=3)
 
 
-def compile_set(folder: Path, compilation: Compilation) -> int:
+def compile_set(
+    folder: Path, compilation: Compilation, sources: Sequence[dict[str, Any]] = SOURCES, labels: Integers = LABELS
+) -> int:
     layout = Layout(compilation)
 
     def draw(index: int) -> Iterator[Batch]:
         cut = slice(layout.start(index), layout.start(index) + layout.size(index))
-        yield Batch(IMAGES[cut], LABELS[cut], SOURCES[cut], layout.size(index))
+        yield Batch(IMAGES[cut], labels[cut], sources[cut], layout.size(index))
 
     manifest = begin(folder, Manifest(compilation, Origin("old.npz", "mit", "", "sio-data import old.npz")))
     return finish(folder, manifest, ShardJob(folder, layout, draw).make, "importing")[0]
@@ -106,6 +110,7 @@ def test_json_gives_back_recipes_and_compilations(compilation: Compilation, reci
         {"kind": "theft"}, {"kind": 1}, {"sources": []}, {"sources": [{"name": "x"}]}, {"sources": "x"},
         {"sources": [{"name": "x", "sha256": "../.."}]}, {"rule": [1]}, {"rule": {"a": float("nan")}},
         {"rule": {"a": []}}, {"order": "x"}, {"class_names": ["cat", "cat", "owl"]}, {"class_names": [1, 2, 3]},
+        {"class_names": ["cat", "\ud800", "owl"]},
         {"counts": [1]}, {"counts": [0, 0, 0]}, {"counts": [-1, 1, 1]}, {"counts": [True, 1, 1]}, {"counts": 3},
         {"image_size": 0}, {"image_size": 10**6}, {"image_format": "gif"}, {"shard_size": 0}, {"more": 1},
         {"counts": [10**9, 1, 1]}, {"counts": [10**7, 0, 0], "shard_size": 1},

@@ -36,7 +36,7 @@ def copy(tiny_set: Path, tmp_path: Path) -> Path:
 
 def test_a_set_holds_what_the_frame_says(tiny_set: Path) -> None:
     assert sorted(snapshot(tiny_set)) == [
-        "README.md", "data/train-000000.tar", "data/train-000001.tar", "data/train-000002.tar",
+        "README.md", "_info.json", "data/train-000000.tar", "data/train-000001.tar", "data/train-000002.tar",
         "data/train-000003.tar", "preview.png", "sio.json",
     ]  # fmt: skip
     manifest = Manifest.read(tiny_set)

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
 
-from sio_data import build_gallery, describe, draw_preview, generate, open_set, repair, verify
+from sio_data import build_gallery, bundle, describe, draw_preview, export, generate, open_set, repair, verify
 from sio_data.engines.drawing import Drawer
 from sio_data.errors import CorruptSetError, FolderInUseError, IncompleteError, InputError
 from sio_data.files import as_folder
@@ -132,6 +132,17 @@ def test_a_bucket_that_is_not_there_is_an_error_with_its_name(tiny_generator: Pa
     with pytest.raises(OSError, match="bucket"):
         generate(BACKEND, str(tiny_generator), "s3://no-such-bucket/set", **ARGUMENTS)
     assert "no-such-bucket" not in str(boto3.client("s3").list_buckets())
+
+
+def test_a_bundle_behind_a_url_is_made_verified_and_exported_from(tiny_set: Path, url: str, tmp_path: Path) -> None:
+    for path, data in snapshot(tiny_set).items():
+        for place in ("digits", "more/validation"):
+            (as_folder(url) / place / path).write_bytes(data)
+    assert [part.path for part in bundle(url).parts] == ["digits", "more/validation"]
+    assert (verify(url).faults, verify(url).samples) == ((), 60)
+    for number, folder in enumerate((f"{url}/more/validation", tiny_set)):
+        export(folder, tmp_path / str(number), format="parquet")
+    assert snapshot(tmp_path / "0") == snapshot(tmp_path / "1")
 
 
 def test_it_is_described_previewed_and_browsed(tiny_generator: Path, tiny_set: Path, url: str, tmp_path: Path) -> None:

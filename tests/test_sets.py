@@ -1,5 +1,6 @@
-"""What others see of a set: load_dataset, webdataset, the card."""
+"""What others see of a set: load_dataset, the card."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,9 +10,14 @@ import numpy as np
 import pytest
 import yaml
 from datasets import load_dataset
+from datasets.exceptions import NonMatchingSplitsSizesError
 
 from sio_data import generate, load_source, open_set
+from sio_data.class_lists import imagenet_names
+from sio_data.compilation import Compilation
+from sio_data.completion import reopen
 from sio_data.errors import InputError, UnknownNameError
+from tests.test_compilation import compilation, compile_set  # noqa: F401
 
 NAMES = ["zero", "one", "two", "three", "four", "five"]
 
@@ -38,20 +44,6 @@ def test_another_set_of_the_same_folder_name_is_not_served_from_the_cache(
     generate("diffusers", str(tiny_generator), other, per_class=5, seed=9, shard_size=8, sampling={"steps": "1"})
     first = np.asarray(load_dataset(str(other), split="train")[0]["png"])
     assert np.array_equal(first, open_set(other).read().images[0].permute(1, 2, 0).numpy())
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its files open
-def test_webdataset_reads_the_shards(tiny_set: Path) -> None:
-    import webdataset
-
-    shards = [str(path) for path in sorted((tiny_set / "data").glob("*.tar"))]
-    pipeline = webdataset.WebDataset(
-        shards, shardshuffle=False, select_files=lambda name: name.endswith(("png", "cls"))
-    )
-    rows = list(pipeline.decode("rgb8", only=["png", "cls"]).to_tuple("png", "cls"))
-    ours = open_set(tiny_set).read()
-    assert [label for _, label in rows] == ours.labels.tolist()
-    assert np.array_equal(rows[7][0], ours.images[7].permute(1, 2, 0).numpy())
 
 
 def test_card_names_licence_provenance_and_size(tiny_set: Path) -> None:
@@ -123,3 +115,38 @@ def test_names_that_would_break_the_card_do_not(tiny_generator: Path, tmp_path: 
     assert "](g)" not in body
     assert "a &#124; b: &#91;c&#93;(d)" in body
     assert "\nlicense: mit" not in body
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_classes_of_imagenet_that_share_a_name_are_told_apart(
+    compilation: Compilation,  # noqa: F811
+    tmp_path: Path,
+    streaming: bool,
+) -> None:
+    """A ClassLabel refuses two of the same name: ImageNet has two cranes and two maillots."""
+    names = imagenet_names()
+    counts = [0] * 1000
+    for label in (134, 517, 638, 639):
+        counts[label] = 1
+    chosen = dataclasses.replace(compilation, class_names=names, counts=tuple(counts))
+    compile_set(tmp_path / "set", chosen, labels=np.array([134, 517, 638, 639]))
+    rows = load_dataset(str(tmp_path / "set"), split="train", streaming=streaming)
+    assert rows.features["cls"].names == list(names)
+    cranes = [rows.features["cls"].int2str(row["cls"]) for row in rows]
+    assert len({*cranes}) == 4
+    assert [name.partition(" (")[0] for name in cranes] == ["crane", "crane", "maillot", "maillot"]
+
+
+def test_a_shard_that_was_cut_off_after_a_sample_is_refused_by_load_dataset_too(damaged: Path) -> None:
+    shard = damaged / "data/train-000003.tar"
+    shard.write_bytes(shard.read_bytes()[: 6 * 512])
+    with pytest.raises(NonMatchingSplitsSizesError):
+        load_dataset(str(damaged), split="train")
+
+
+def test_load_dataset_finds_nothing_in_an_incomplete_set(damaged: Path) -> None:
+    reopen(damaged, open_set(damaged).manifest, [])
+    assert not (damaged / "_info.json").exists()
+    for streaming in (False, True):
+        with pytest.raises(FileNotFoundError, match="this-set-is-incomplete"):
+            load_dataset(str(damaged), split="train", streaming=streaming)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from sio_data import load_source
 from sio_data.errors import InputError, UnknownNameError
-from sio_data.sources import SourceName
+from sio_data.source_names import SourceName
 
 
 def make_folder(root: Path, splits: dict[str, int], size: tuple[int, int] = (8, 8)) -> Path:
@@ -33,13 +33,16 @@ def values(name: str, split: str, **options: object) -> list[int]:
         ("hub:me/set", SourceName("me/set", hub=True)),
         ("hub:me/set@v1#val", SourceName("me/set", True, "v1", "val")),
         ("hub:me/set#val", SourceName("me/set", True, None, "val")),
+        ("hub:me/set/cats@v1", SourceName("me/set", True, "v1", config="cats")),
+        ("hub:me/set/cats#val", SourceName("me/set", True, None, "val", "cats")),
+        ("hub:me/set@feature/x", SourceName("me/set", True, "feature/x")),
     ],
 )
 def test_names_are_taken_apart(text: str, expected: SourceName) -> None:
     assert SourceName.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "#train", "hub:", "hub:name", "hub:a/b/c"])
+@pytest.mark.parametrize("text", ["", "#train", "hub:", "hub:name", "hub:a/b/c/d", "hub:a//c", "hub:a/b/"])
 def test_names_of_nothing_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="names no source"):
         SourceName.parse(text)
@@ -172,18 +175,19 @@ def test_sizes_must_agree_or_be_asked_for(tmp_path: Path) -> None:
     assert load_source(str(folder), image_size=6).images.shape[1:] == (3, 6, 6)
 
 
-def test_the_hub_gets_name_revision_and_split(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_gets_name_configuration_revision_and_split(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def load(path: str, revision: str | None) -> datasets.DatasetDict:
-        asked.append((path, revision))
+    def load(path: str, config: str | None, *, revision: str | None, streaming: bool) -> datasets.DatasetDict:
+        asked.append((path, config, revision))
         features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
         rows = {"img": [Image.fromarray(np.zeros((4, 4, 3), np.uint8))] * 2, "label": [0, 1]}
         return datasets.DatasetDict({"val": datasets.Dataset.from_dict(rows, features=features)})
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    images = load_source("hub:me/set@v1#val", "test")
-    assert asked == [("me/set", "v1")]
+    images = load_source("hub:me/set/cats@v1#val", "test")
+    load_source("hub:me/set", "val")
+    assert asked == [("me/set", "cats", "v1"), ("me/set", None, None)]
     assert images.class_names == ("a", "b")
 
 

@@ -11,13 +11,16 @@ import typer
 from rich.console import Console
 
 from sio_data.cli import (
+    bundle,
     evaluate,
+    export,
     fetch,
     filtering,
     fit,
     gallery,
     generate,
     generators,
+    importing,
     info,
     measure,
     preview,
@@ -65,6 +68,7 @@ _COMMANDS = (
     fit,
     generators,
     generate,
+    importing,
     info,
     preview,
     gallery,
@@ -73,6 +77,8 @@ _COMMANDS = (
     regenerate,
     measure,
     filtering,
+    export,
+    bundle,
     train,
     evaluate,
     publish,

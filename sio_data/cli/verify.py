@@ -17,12 +17,13 @@ def command(
     sampling: Sampling = None,
     device: Device = None,
 ) -> None:
-    """Check a set and name every fault; nothing is changed.
+    """Check a set, or a bundle of sets, and name every fault; nothing is changed.
 
     Checked are the manifest and the card, and of every shard its hash, the number and order of its samples, their
     labels, seeds and images. Ends with 1 if anything is wrong.
     """
     from sio_data import verify
+    from sio_data.bundles import is_bundle
 
     found = verify(
         folder,
@@ -45,7 +46,10 @@ def command(
         )
     if found.faults:
         count = len(found.faults)
-        raise SioDataError(f"{folder}: {count} fault{'s' if count > 1 else ''}. Mend it with: sio-data repair {folder}")
+        mend = f"Mend it with: sio-data repair {folder}"
+        if is_bundle(found.folder):
+            mend = f"Mend each set with sio-data repair, then the card with: sio-data bundle {folder}"
+        raise SioDataError(f"{folder}: {count} fault{'s' if count > 1 else ''}. {mend}")
     typer.echo(f"{folder} is sound: {found.samples} images, all checked.")
 
 

@@ -1,6 +1,5 @@
 """What every engine runs: make shards, each from its number alone, and enter a record of each."""
 
-import errno
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -11,8 +10,7 @@ from typing import TypeAlias
 
 from sio_data.compilation import SetRecipe
 from sio_data.engines.claims import Claim, claim
-from sio_data.errors import SioDataError
-from sio_data.files import check_same_settings
+from sio_data.files import check_same_settings, clear_if_full
 from sio_data.layout import Layout
 from sio_data.manifest import Manifest
 from sio_data.records import RECORDS, Records
@@ -103,15 +101,8 @@ class ShardJob:
         Raises:
             SioDataError: The disk is full.
         """
-        try:
+        with clear_if_full(self.folder, "Finished shards are kept: make space and run the same command again."):
             self.records.enter([write_shard(self.folder, self.layout, index, batches)])
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise SioDataError(
-                f"no space is left for {self.folder}. Finished shards are kept: make space and run the same command "
-                "again."
-            ) from error
 
     def _lock(self, index: int) -> Path:
         return self.folder / RECORDS / f"{index:06d}.lock"

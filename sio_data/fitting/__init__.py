@@ -26,7 +26,8 @@ from sio_data.files import (
 from sio_data.image_set import ImageSet
 from sio_data.images import write_class_grid
 from sio_data.rendering import render_card
-from sio_data.sources import SourceName, load_source
+from sio_data.source_names import SourceName
+from sio_data.sources import load_source
 
 if TYPE_CHECKING:
     from sio_data.fitting.diffusion import DiffusionTrainer

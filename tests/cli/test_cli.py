@@ -21,6 +21,7 @@ COMMANDS = [
     "fit",
     "generators",
     "generate",
+    "import",
     "info",
     "preview",
     "gallery",
@@ -29,6 +30,8 @@ COMMANDS = [
     "regenerate",
     "measure",
     "filter",
+    "export",
+    "bundle",
     "train",
     "evaluate",
     "publish",
@@ -97,12 +100,15 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
     required = {
         "fit": ["S", "--out", "O"],
         "generate": ["--generator", "G", "--weights", "W", "--per-class", "3", "--out", "O"],
+        "import": ["S", "--out", "O"],
         "info": ["S"],
         "preview": ["S", "--out", "O"],
         "gallery": ["S"],
         "verify": ["S"],
         "repair": ["S"],
         "regenerate": ["S", "7"],
+        "export": ["S", "--format", "F", "--out", "O"],
+        "bundle": ["S"],
         "measure": ["S", "--real", "R"],
         "filter": ["S", "--out", "O"],
         "train": ["--real", "R", "--out", "O"],
@@ -114,7 +120,7 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
     for name, parameter in expected.items():
         if parameter.default is not inspect.Parameter.empty and name in calls[0]:
             given = calls[0][name]
-            assert (tuple(given) if isinstance(given, list) else given or None) == (parameter.default or None), name
+            assert ((tuple(given) if isinstance(given, list) else given) or None) == (parameter.default or None), name
     values = {
         "classes": (["--class", "a", "--class", "b"], ["a", "b"]),
         "sampling": (["--sampling", "a=b=c"], {"a": "b=c"}),
@@ -130,12 +136,11 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
     for name, parameter in expected.items():
         if parameter.default is inspect.Parameter.empty:
             continue
-        number = isinstance(parameter.default, int | float) or name in (
-            "image_size",
-            "alpha",
-            "workers",
-            "ratio",
-            "keep",
+        number = str(parameter.annotation).removesuffix(" | None") in (
+            "<class 'int'>",
+            "<class 'float'>",
+            "int",
+            "float",
         )
         words, value = values.get(name, ([f"--{name.replace('_', '-')}", "7" if number else "x"], 7 if number else "x"))
         assert main([command, *required, *words]) == 1, name
