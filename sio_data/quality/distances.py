@@ -51,19 +51,19 @@ class DistanceMeter:
         choice = np.random.default_rng(seed)
         self._real = real[_choose(choice, len(real), self._images)]
         self._chosen = _choose(choice, count, self._images)
-        self._parts: list[torch.Tensor] = []
+        self._synthetic = torch.empty(self._images, real.shape[1])
         self._seen = 0
 
     def add(self, features: torch.Tensor) -> None:
         """Take the features, float32 [B, D], of the synthetic images that follow."""
         self._fid.update(features.to(self._device).double(), real=False)
         first, end = np.searchsorted(self._chosen, (self._seen, self._seen + len(features)))
-        self._parts.append(features[self._chosen[first:end] - self._seen])
+        self._synthetic[first:end] = features[self._chosen[first:end] - self._seen]
         self._seen += len(features)
 
     def measure(self) -> Distances:
         """Give the distances, when all images have been taken."""
-        real, synthetic = (part.to(self._device).double() for part in (self._real, torch.cat(self._parts)))
+        real, synthetic = (part.to(self._device).double() for part in (self._real, self._synthetic))
         kid = kernel_distance(real, synthetic, self._seed)
         manifold = compare_manifolds(real, synthetic, NEIGHBOURS)
         return Distances(

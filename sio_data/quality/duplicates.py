@@ -25,6 +25,11 @@ def pixel_digests(images: torch.Tensor) -> Digests:
     return np.array(digests, f"S{_BYTES}")
 
 
+def empty_digests(count: int) -> Digests:
+    """Give room for digests [N]."""
+    return np.empty(count, f"S{_BYTES}")
+
+
 def find_duplicates(digests: Digests, real: Digests) -> Duplicates:
     """Find what repeats.
 

@@ -115,21 +115,24 @@ class Pair:
 
 
 class NearCopyList:
-    """Collects what was found for the images of a set, and keeps the nearest."""
+    """Collects what was found for the images of a set, and keeps the nearest.
 
-    def __init__(self) -> None:
-        self._distances: list[npt.NDArray[np.float64]] = []
-        self._copies: list[NearCopy] = []
+    Args:
+        count: How many images there are.
+
+    Attributes:
+        distances: float64 [N], of all images to their nearest real one.
+        nearest: The nearest pairs, the nearest first.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.distances: npt.NDArray[np.float64] = np.empty(count)
         self.nearest: list[Pair] = []
-
-    @property
-    def distances(self) -> npt.NDArray[np.float64]:
-        """float64 [N], of all images to their nearest real one."""
-        return np.concatenate(self._distances)
+        self._copies: list[NearCopy] = []
 
     def add(self, start: int, images: torch.Tensor, found: Nearest) -> None:
         """Take a batch: the place of its first image, its images (uint8 [B, 3, H, W]) and what was found for them."""
-        self._distances.append(found.distance)
+        self.distances[start : start + len(images)] = found.distance
         order = np.argsort(found.distance, kind="stable")[:MOST_LISTED].tolist()
         copies = [NearCopy(sample_key(start + i), int(found.index[i]), float(found.distance[i])) for i in order]
         pairs = [

@@ -12,7 +12,7 @@ from sio_data.quality.agreement import Counts, count_confusion, predict
 from sio_data.quality.batches import BATCH, LabelledBatch
 from sio_data.quality.comparison import Networks
 from sio_data.quality.distances import DistanceMeter
-from sio_data.quality.duplicates import Digests, pixel_digests
+from sio_data.quality.duplicates import Digests, empty_digests, pixel_digests
 from sio_data.quality.extractors import Extractor
 from sio_data.quality.near_copies import FeatureSearch, HashSearch, NearCopyList
 from sio_data.quality.perceptual_hash import Hashes, perceptual_hashes
@@ -45,9 +45,9 @@ class Instruments:
             meter: Takes their features, if it is given.
         """
         extractor, judge = self.networks.extractor, self.networks.judge
-        by_features, by_hash = NearCopyList(), NearCopyList()
+        by_features, by_hash = NearCopyList(count), NearCopyList(count)
         confusion = np.zeros((classes, len(judge.class_names) if judge else 0), np.int64)
-        digests: list[Digests] = []
+        digests = empty_digests(count)
         with progress(title, count) as advance:
             for batch in batches:
                 features = extractor(batch.images)
@@ -59,9 +59,9 @@ class Instruments:
                     confusion += count_confusion(batch.labels.numpy(), predicted.numpy(), confusion.shape)
                 by_features.add(batch.start, batch.images, self.feature_search(features))
                 by_hash.add(batch.start, batch.images, self.hash_search(perceptual_hashes(batch.images)))
-                digests.append(pixel_digests(batch.images))
+                digests[batch.start : batch.start + len(batch)] = pixel_digests(batch.images)
                 advance(len(batch), "")
-        return Scan(np.concatenate(digests), by_features, by_hash, confusion)
+        return Scan(digests, by_features, by_hash, confusion)
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,7 @@ def test_counted_is_what_is_within_the_bound_and_kept_are_the_nearest(monkeypatc
     images = torch.arange(7, dtype=torch.uint8)[:, None, None, None].expand(7, 3, 2, 2)
     held_out = np.array([0.1, 0.5, 0.7])
     for cut in (7, 2):
-        near = NearCopyList()
+        near = NearCopyList(7)
         for start in range(0, 7, cut):
             part = slice(start, start + cut)
             near.add(start, images[part], Nearest(np.arange(7)[part] + 10, distances[part]))
