@@ -28,7 +28,7 @@ from tests.damage import flip
 from tests.hub_server import Hub
 from tests.test_compilation import compile_set
 
-FILES = {"README.md", "sio.json", "preview.png", *(f"data/train-00000{index}.tar" for index in range(4))}
+FILES = {"README.md", "_info.json", "sio.json", "preview.png", *(f"data/train-00000{index}.tar" for index in range(4))}
 HOSTILE = "a | <b>\n---\nlicense: mit"
 WRITES = ("create", "preupload", "batch", "put", "commit", "tag")
 
