@@ -1,10 +1,10 @@
 """Make, host and train on synthetic in-distribution images for out-of-distribution detection (SIO).
 
-Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `describe` (info),
-`draw_preview` (preview), `build_gallery` (gallery), `verify`, `repair`, `regenerate`, `measure`, `filter_set` (filter),
-`train`, `evaluate`, `publish`, `fetch` and `quickstart`. `load_source`, `ImageSet`, `MixedBatches`, `sio_loss` and
-`Classifier` serve one's own training loop; `sio_data.detection` holds the detectors. Names are imported when they are
-first used, so that `import sio_data` is instant.
+Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `import_set` (import),
+`describe` (info), `draw_preview` (preview), `build_gallery` (gallery), `verify`, `repair`, `regenerate`, `measure`,
+`filter_set` (filter), `train`, `evaluate`, `publish`, `fetch` and `quickstart`. `load_source`, `ImageSet`,
+`MixedBatches`, `sio_loss` and `Classifier` serve one's own training loop; `sio_data.detection` holds the detectors.
+Names are imported when they are first used, so that `import sio_data` is instant.
 """
 
 from importlib import import_module
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sio_data.hub.fetching import fetch
     from sio_data.hub.publishing import publish
     from sio_data.image_set import ImageSet
+    from sio_data.importing import import_set
     from sio_data.loading import load
     from sio_data.mixing import MixedBatches
     from sio_data.preview import draw_preview
@@ -56,6 +57,7 @@ _HOMES = {
     "filter_set": "sio_data.filtering",
     "fit": "sio_data.fitting",
     "generate": "sio_data.generation",
+    "import_set": "sio_data.importing",
     "load": "sio_data.loading",
     "load_source": "sio_data.sources",
     "measure": "sio_data.quality.measurement",
@@ -86,6 +88,7 @@ __all__ = [
     "filter_set",
     "fit",
     "generate",
+    "import_set",
     "load",
     "load_source",
     "measure",

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from sio_data.class_lists import expand_classes
-from sio_data.commands import changed, command_line
+from sio_data.commands import changed, command_line, shown_place
 from sio_data.errors import InputError, SettingsMismatchError, UnknownNameError
 from sio_data.generator import Generator, open_generator
 from sio_data.manifest import Origin
@@ -101,8 +101,7 @@ class Request:
 
     def origin(self, generator: Generator) -> Origin:
         """Give the provenance that the set records; of an absolute path only the last part is shown."""
-        path = Path(self.weights)
-        shown = f"…/{path.name}" if path.is_absolute() else self.weights
+        shown = shown_place(self.weights)
         options = {name: getattr(self, name) for name in ("seed", "image_format", "shard_size", "batch_size")}
         command = command_line(
             "generate",

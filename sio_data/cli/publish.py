@@ -26,9 +26,7 @@ def command(
             help="A model trained on the set, or a data set of the checkpoint; repeat it.", metavar="OWNER/NAME"
         ),
     ] = None,
-    results: Annotated[
-        str | None, typer.Option(help="Of a checkpoint: what evaluate wrote.", show_default="none", metavar="FOLDER")
-    ] = None,
+    results: Annotated[str | None, typer.Option(help="Of a checkpoint: what evaluate wrote.", metavar="FOLDER")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be sent.")] = False,
 ) -> None:
     """Publish a set or a checkpoint on the Hugging Face Hub.
@@ -43,7 +41,7 @@ def command(
         private=private,
         tag=tag,
         licence=licence,
-        link=link or [],
+        link=link or (),
         results=results,
         dry_run=dry_run,
     )

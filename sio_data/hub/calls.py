@@ -32,7 +32,7 @@ from sio_data.errors import InputError, SioDataError
 _TRIES = 5
 _LONGEST_PAUSE = 300.0  # seconds; a Hub that asks for more is left alone until the user comes back
 _PASSING = (408, 429, 500, 502, 503, 504)
-_AGAIN = "Run the same command again: what arrived is kept, and only what is missing is sent."
+_AGAIN = "Run the same command again later: what arrived is kept."
 _LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN."
 # What the client raises: of HTTP, of its own checks (ValueError, OSError), and around uploads (RuntimeError).
 _ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError)

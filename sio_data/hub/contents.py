@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,14 +11,19 @@ from sio_data.commands import shown_place
 from sio_data.detection.results import Results
 from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import is_url, json_text, read_json, sha256_file
+from sio_data.gallery import PAGE, THUMBNAILS
+from sio_data.gallery.sheets import is_sheet
 from sio_data.hub.repository import Piece
 from sio_data.manifest import MANIFEST, Manifest
+from sio_data.quality.measures import MEASURES, find_measures
 from sio_data.set_card import read_notes, render_set_card
 from sio_data.sets import PREVIEW
 from sio_data.training import RECORD, check_record
 from sio_data.training.card import Measured, Measurements, render_checkpoint_card
 from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier, runs_hint
 from sio_data.verification import verify
+
+INDEX = "_info.json"
 
 
 @dataclass(frozen=True)
@@ -92,10 +98,9 @@ class SetContents:
     marker = MANIFEST
     owned = re.compile(
         r"README\.md|sio\.json|preview\.png|data/[a-z]+-\d{6}\.tar|_info\.json|measures\.json|gallery\.html"
-        r"|thumbnails/[\w-]+\.(?:png|jpg|webp)"
+        r"|thumbnails/sheet-[0-9a-f]{32}\.webp"
     )
     links: tuple[str, ...] = ()
-    _extras = ("_info.json", "measures.json", "gallery.html", "thumbnails/*")
 
     def __init__(self, folder: Path) -> None:
         faults = verify(folder).faults
@@ -106,12 +111,14 @@ class SetContents:
             )
         self._folder = folder
         self._manifest = Manifest.read(folder)
+        self._measures = find_measures(folder, self._manifest.digest)
         self.licence = self._manifest.origin.licence
 
     def card(self, terms: Terms) -> str:
         """Write the card for the repository."""
         return render_set_card(
             self._licensed(terms),
+            measures=self._measures.rows() if self._measures else (),
             notes=read_notes(self._folder),
             repository=terms.repository,
             tag=terms.tag,
@@ -125,12 +132,20 @@ class SetContents:
         files: dict[str, Piece] = {
             MANIFEST: Piece(self._folder / MANIFEST if same else json_text(manifest.to_json()).encode())
         }
-        extras = (path for pattern in self._extras for path in sorted(self._folder.glob(pattern)) if path.is_file())
-        for place in (self._folder / PREVIEW, *extras):
-            path = place.relative_to(self._folder).as_posix()
-            if self.owned.fullmatch(path):
-                files[path] = Piece(_refuse_link(place, self._folder))
+        for place in (self._folder / PREVIEW, *self._extras()):
+            files[place.relative_to(self._folder).as_posix()] = Piece(_refuse_link(place, self._folder))
         return files | {record.path: Piece(self._folder / record.path, record.sha256) for record in manifest.shards}
+
+    def _extras(self) -> Iterator[Path]:
+        """List what others made of this very data: an index for timm, the measures, the gallery."""
+        if (self._folder / INDEX).is_file():
+            yield self._folder / INDEX
+        if self._measures:
+            yield self._folder / MEASURES
+        page = self._folder / PAGE
+        if page.is_file() and self._manifest.digest in page.read_text(encoding="utf-8", errors="replace"):
+            yield page
+            yield from (path for path in sorted((self._folder / THUMBNAILS).glob("*")) if is_sheet(path.name))
 
     def _licensed(self, terms: Terms) -> Manifest:
         """Give the manifest that goes out: a licence that is stated only now stands in it."""

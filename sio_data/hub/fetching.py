@@ -12,10 +12,12 @@ from sio_data.engines.claims import claim
 from sio_data.errors import CorruptSetError, FolderInUseError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import as_folder, check_output_folder, flush_tree, is_url, remove_tree
 from sio_data.hub.calls import call, quiet
+from sio_data.hub.contents import INDEX
 from sio_data.hub.downloads import check_size, download, download_all, forget
 from sio_data.hub.names import HubName, check_revision
 from sio_data.hub.repository import Piece, Repository
 from sio_data.manifest import MANIFEST, Manifest
+from sio_data.quality.measures import MEASURES
 from sio_data.recovery import CARD
 from sio_data.sets import PREVIEW
 from sio_data.training import RECORD
@@ -152,7 +154,7 @@ def _wanted(found: _Found, folder: Path) -> list[str]:
     """List the files of a set or checkpoint, by our own rules and, once it is there, the manifest."""
     if found.kind == "model":
         return [path for path in (CONFIG, WEIGHTS, RECORD, CARD) if path in found.remote or path == CONFIG]
-    paths = [MANIFEST, CARD, PREVIEW, *(path for path in ("_info.json", "measures.json") if path in found.remote)]
+    paths = [MANIFEST, CARD, PREVIEW, *(path for path in (INDEX, MEASURES) if path in found.remote)]
     return paths + [record.path for record in Manifest.read(folder).shards]
 
 
@@ -194,7 +196,6 @@ def _fetch_missing(found: _Found, pinned: HubName, paths: list[str], staging: Pa
     download_all(pinned, found.kind, missing, staging)
     damaged = [path for path in missing if not _is_there(staging / path, found.remote[path])]
     if damaged:
-        forget(staging / path for path in damaged)
         raise SioDataError(f"{found.name}: {', '.join(damaged[:3])} did not arrive whole. Run the same command again.")
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
+from sio_data.commands import shown_place
 from sio_data.errors import ClassMapError, InputError, UnknownNameError
 from sio_data.image_set import ImageSet
 from sio_data.quality.agreement import Counts, summarise_agreement
-from sio_data.quality.extractors import Extractor, checkpoint_extractor, open_extractor, shown_name, weights_revision
+from sio_data.quality.extractors import Extractor, checkpoint_extractor, open_extractor, weights_revision
 from sio_data.quality.findings import Agreement, Network, RealImages
 from sio_data.sets import SyntheticSet
 from sio_data.source_names import SourceName, Split
@@ -92,7 +93,7 @@ class Networks:
         """Summarise what the judge said, if there is one; see `summarise_agreement`."""
         if self.judge is None:
             return None
-        judge = Network(shown_name(self.judge_name), weights_revision(self.judge))
+        judge = Network(shown_place(self.judge_name), weights_revision(self.judge))
         return summarise_agreement(judge, confusion, held_out, names, self.judge.class_names)
 
 
@@ -133,4 +134,4 @@ class RealSplits:
 
     def describe(self, name: str) -> RealImages:
         """Say what they are, by their source's name."""
-        return RealImages(shown_name(name), self.train.digest, len(self.train), self.split, len(self.held_out))
+        return RealImages(shown_place(name), self.train.digest, len(self.train), self.split, len(self.held_out))

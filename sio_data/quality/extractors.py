@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save
 
 from sio_data.backend import find_folder
+from sio_data.commands import shown_place
 from sio_data.errors import InputError
 from sio_data.quality.trunks import TRUNK_FILES, load_trunk
 from sio_data.training.checkpoint import Classifier
@@ -62,7 +63,7 @@ def open_extractor(text: str, device: torch.device) -> Extractor:
     kind, separator, name = text.partition(":")
     if separator and kind == "transformers":
         folder, revision = find_folder(name, TRUNK_FILES)
-        return Extractor(f"transformers:{shown_name(name)}", revision, load_trunk(folder, device))
+        return Extractor(f"transformers:{shown_place(name)}", revision, load_trunk(folder, device))
     if separator and kind == "checkpoint":
         text = name
     elif separator and not Path(text).is_dir():
@@ -82,15 +83,10 @@ def checkpoint_extractor(classifier: Classifier, name: str) -> Extractor:
     def compute(images: torch.Tensor) -> torch.Tensor:
         return classifier.features(images.to(device))
 
-    return Extractor(shown_name(name), weights_revision(classifier), compute, classifier.image_size)
+    return Extractor(shown_place(name), weights_revision(classifier), compute, classifier.image_size)
 
 
 def weights_revision(classifier: Classifier) -> str:
     """Give the SHA-256 of a classifier's weights, which is that of the `model.safetensors` that it saves."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
     return hashlib.sha256(save(weights, metadata={"format": "pt"})).hexdigest()
-
-
-def shown_name(name: str) -> str:
-    """Give a name without the folders of this machine: of an absolute path only the last part, after `…/`."""
-    return f"…/{Path(name).name}" if Path(name).is_absolute() else name

@@ -21,6 +21,7 @@ COMMANDS = [
     "fit",
     "generators",
     "generate",
+    "import",
     "info",
     "preview",
     "gallery",
@@ -99,6 +100,7 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
     required = {
         "fit": ["S", "--out", "O"],
         "generate": ["--generator", "G", "--weights", "W", "--per-class", "3", "--out", "O"],
+        "import": ["S", "--out", "O"],
         "info": ["S"],
         "preview": ["S", "--out", "O"],
         "gallery": ["S"],

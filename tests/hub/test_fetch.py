@@ -13,7 +13,7 @@ from sio_data.cli import main
 from sio_data.engines.claims import claim
 from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError, SioDataError, UnknownNameError
 from sio_data.files import sha256_json
-from sio_data.hub import downloads, fetching
+from sio_data.hub import caching, downloads, fetching
 from sio_data.manifest import Manifest
 from tests.conftest import snapshot
 from tests.damage import flip
@@ -82,6 +82,19 @@ def test_all_files_are_of_one_commit_while_the_branch_moves(
     fetch("me/set", tmp_path / "out")
     assert snapshot(tmp_path / "out") == there
     assert hub.files("me/set", "dataset")["sio.json"] != there["sio.json"]
+
+
+def test_what_an_earlier_run_left_is_used_or_deleted(hub: Hub, there: dict[str, bytes], tmp_path: Path) -> None:
+    staging = tmp_path / ".out.fetching"
+    shard = "data/train-000000.tar"
+    strange = dict.fromkeys(("data/train-000001.tar", "data/train-000009.tar", "setup.py", ".cache/huggingface/x"), b"")
+    for path, data in ({shard: there[shard]} | strange).items():
+        (staging / path).parent.mkdir(parents=True, exist_ok=True)
+        (staging / path).write_bytes(data)
+    fetch("me/set", tmp_path / "out", revision="v1")
+    assert snapshot(tmp_path / "out") == there
+    assert not (tmp_path / "out/.cache").exists()
+    assert hub.count("get", "cdn") == len(there) - 1
 
 
 def test_a_damaged_file_in_the_cache_does_no_harm(hub: Hub, there: dict[str, bytes], tmp_path: Path) -> None:
@@ -202,6 +215,19 @@ def test_a_set_on_the_hub_is_a_source(hub: Hub, there: dict[str, bytes], tiny_se
     assert not hub.count("get", "cdn")
     with pytest.raises(UnknownNameError, match="goes beside real data"):
         load_source("hub:me/set@v1", "val")
+
+
+def test_a_source_is_of_one_commit_while_the_branch_moves(
+    hub: Hub, there: dict[str, bytes], tiny_set: Path, other_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download_all = caching.download_all
+
+    def late(*arguments: object) -> None:
+        publish(other_set, "me/set")
+        download_all(*arguments)
+
+    monkeypatch.setattr(caching, "download_all", late)
+    assert load_source("hub:me/set").digest == load_source(str(tiny_set)).digest
 
 
 def test_other_repositories_are_left_to_load_dataset(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from sio_data import Classifier, fetch, load_source, open_set, publish
+from sio_data import Classifier, build_gallery, fetch, load_source, open_set, publish
 from sio_data.cli import main
 from sio_data.compilation import Compilation, SourceFile
 from sio_data.errors import (
@@ -18,7 +19,7 @@ from sio_data.errors import (
     SettingsMismatchError,
     SioDataError,
 )
-from sio_data.hub import publishing
+from sio_data.hub import contents, publishing
 from sio_data.hub.repository import Repository
 from sio_data.manifest import Manifest
 from sio_data.set_card import NOTES_MARK, render_set_card
@@ -26,6 +27,7 @@ from sio_data.verification import verify
 from tests.conftest import snapshot
 from tests.damage import flip
 from tests.hub_server import Hub
+from tests.quality.test_measures import MEASURES
 from tests.test_compilation import compile_set
 
 FILES = {"README.md", "_info.json", "sio.json", "preview.png", *(f"data/train-00000{index}.tar" for index in range(4))}
@@ -127,14 +129,34 @@ def test_dry_run_changes_nothing_and_shows_all(hub: Hub, tiny_set: Path, capsys:
 
 
 def test_only_files_of_a_set_go_out(hub: Hub, damaged: Path) -> None:
-    for name in (".env", "notes.txt", "data/.DS_Store", "thumbnails/.hidden.png", "thumbnails/a.sh"):
+    for name in (".env", "notes.txt", "data/.DS_Store", "near-copies.png", "measures.json", "thumbnails/a.sh"):
         (damaged / name).parent.mkdir(exist_ok=True)
         (damaged / name).write_text("HF_TOKEN=hf_secret")
-    extras = ("_info.json", "measures.json", "gallery.html", "thumbnails/0.png")
-    for name in extras:
-        (damaged / name).write_text("{}")
+    (damaged / "gallery.html").write_text("of another set")
     publish(damaged, "me/set")
-    assert {*store(hub)} == FILES | {*extras}
+    assert {*store(hub)} == FILES
+
+
+def test_what_was_made_of_the_set_goes_along(hub: Hub, damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_gallery(damaged)
+    sheets = {f"thumbnails/{path.name}" for path in (damaged / "thumbnails").iterdir()}
+    (damaged / "thumbnails/notes.txt").touch()
+    for name in ("measures.json", "_info.json"):
+        (damaged / name).write_text("{}")
+    found = SimpleNamespace(rows=lambda: [("distance", "7.5")])
+    monkeypatch.setattr(contents, "find_measures", lambda folder, digest: found)
+    publish(damaged, "me/set")
+    assert sheets
+    assert {*store(hub)} == FILES | sheets | {"gallery.html", "measures.json", "_info.json"}
+    assert "| distance | 7.5 |" in store(hub)["README.md"].decode()
+
+
+def test_measures_go_out_with_the_card_and_pictures_of_real_images_stay(hub: Hub, damaged: Path) -> None:
+    measures = replace(MEASURES, set_digest=Manifest.read(damaged).digest)
+    measures.write(damaged / "measures.json")
+    (damaged / "near-copies.png").write_bytes(b"real people")
+    assert {*publish(damaged, "me/set").files} == FILES | {"measures.json"}
+    assert "12.35 (2,000 synthetic, 45,000 real images)" in store(hub)["README.md"].decode()
 
 
 def test_a_compiled_set_goes_out_and_comes_back(hub: Hub, tmp_path: Path) -> None:
@@ -148,13 +170,14 @@ def test_a_compiled_set_goes_out_and_comes_back(hub: Hub, tmp_path: Path) -> Non
     assert load_source("hub:me/set@v1").digest == load_source(str(tmp_path / "set")).digest
 
 
-@pytest.mark.parametrize("name", ["preview.png", "thumbnails/0.png", "measures.json", "thumbnails"])
+@pytest.mark.parametrize("name", ["preview.png", "_info.json", "thumbnails"])
 def test_a_link_out_of_the_folder_does_not_go_out(hub: Hub, damaged: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys/0.png").write_bytes(b"secret")
+    (tmp_path / "secret").write_bytes(b"secret")
+    if name == "thumbnails":
+        build_gallery(damaged)
+        (damaged / name).rename(tmp_path / "moved")
     (damaged / name).unlink(missing_ok=True)
-    (damaged / name).parent.mkdir(exist_ok=True)
-    (damaged / name).symlink_to(tmp_path / ("keys" if name == "thumbnails" else "keys/0.png"))
+    (damaged / name).symlink_to(tmp_path / ("moved" if name == "thumbnails" else "secret"))
     with pytest.raises(InputError, match="is a link out of its folder"):
         publish(damaged, "me/set")
     assert not hub.requests
