@@ -80,6 +80,8 @@ def _check_target(out: str | Path, source: Path) -> Path:
 def _staged(target: Path) -> Iterator[Path]:
     """Give a hidden folder beside `target`, and make it `target` if all went well; else nothing is left of it."""
     staging = target.with_name(f".{target.name}.unfinished")
+    if staging.is_symlink():
+        raise FolderInUseError(f"{staging} is a link, and exports are made there first. Move it away.")
     staging.mkdir(parents=True, exist_ok=True)
     lock = claim(staging / _LOCK, wait=False)
     if lock is None:
@@ -99,7 +101,7 @@ def _staged(target: Path) -> Iterator[Path]:
 
 def _empty(folder: Path) -> None:
     for entry in folder.iterdir():
-        if entry.is_dir():
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         elif entry.name != _LOCK:
             entry.unlink()

@@ -16,11 +16,8 @@ import pytest
 from PIL import Image
 
 from sio_data import export, load_source, open_set
-from sio_data.class_lists import imagenet_names
 from sio_data.compilation import Compilation
 from sio_data.errors import CorruptSetError, FolderInUseError, InputError, SioDataError, UnknownNameError
-from sio_data.export_formats import folder_names
-from sio_data.parquet_tables import ParquetTable
 from tests.conftest import snapshot
 from tests.damage import SHARDS, flip
 from tests.test_compilation import IMAGES, LABELS, compilation, compile_set  # noqa: F401
@@ -101,40 +98,6 @@ def test_a_compiled_set_with_an_empty_class_keeps_its_labels(
     assert image_format == "jpg" or np.array_equal(images, IMAGES)
 
 
-HOSTILE = ["../up", "a/b", "a:b", ".hidden", "Cat", "cat", "x" * 300, "", " ", "train", "README.md", "é" * 100]
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["cat", "dog"], ["cat", "dog"]),
-        (["dog", "cat"], ["0_dog", "1_cat"]),
-        (["Cat", "cat"], ["0_Cat", "1_cat"]),
-        (["a/b", "c"], ["0_a_b", "1_c"]),
-        ([".a", "b"], ["0_.a", "1_b"]),
-        (["..", "b"], ["0_", "1_b"]),
-        (["README.md", "b"], ["0_README.md", "1_b"]),
-        (["a ", "b"], ["0_a", "1_b"]),
-    ],
-)
-def test_folders_are_called_like_classes_where_that_is_safe_and_sorts_alike(
-    names: list[str], expected: list[str]
-) -> None:
-    assert folder_names(names) == expected
-
-
-@pytest.mark.parametrize("names", [HOSTILE, list(imagenet_names()), [str(label) for label in range(1200)]])
-def test_folders_are_safe_differ_and_sort_like_the_labels(names: list[str]) -> None:
-    folders = folder_names(names)
-    assert sorted(folders) == folders
-    assert len({name.casefold() for name in folders}) == len(names)
-    for name in folders:
-        assert Path(name).name == name
-        assert not name.startswith(".")
-        assert not {*'/\\:*?"<>|\0\n'} & {*name}
-        assert len(name.encode()) <= 110
-
-
 @pytest.mark.parametrize("names", [["test", "train", "validation"], ["../up", ".hidden", "a/b"]])
 @pytest.mark.parametrize("form", ["folder", "parquet"])
 def test_names_of_splits_and_of_paths_are_classes_like_any_other(
@@ -191,15 +154,6 @@ def test_parquet_is_cut_in_files_of_whole_shards_and_small_row_groups(
     assert datasets.load_dataset(str(tmp_path / "out"), split="train").num_rows == 30
 
 
-def test_large_rows_make_smaller_row_groups(tmp_path: Path) -> None:
-    features = datasets.Features({"image": datasets.Image()})
-    with ParquetTable(tmp_path / "a.parquet", features) as table:
-        for _ in range(10):
-            table.add({"image": {"bytes": b"x", "path": "a.png"}}, size=6_000_000)
-    groups = pq.ParquetFile(tmp_path / "a.parquet").metadata
-    assert [groups.row_group(index).num_rows for index in range(groups.num_row_groups)] == [3, 3, 3, 1]
-
-
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_damaged_shard_ends_the_export_and_leaves_nothing(damaged: Path, tmp_path: Path, form: str) -> None:
     flip(damaged / SHARDS[2], 700)
@@ -244,6 +198,15 @@ def test_two_exports_to_one_folder_do_not_meet(tiny_set: Path, tmp_path: Path, m
     monkeypatch.setitem(exports._WRITERS, "npy", interrupted)
     export(tiny_set, tmp_path / "out", format="npy")
     assert (tmp_path / "out/labels.npy").exists()
+
+
+def test_a_link_in_the_place_of_the_unfinished_export_is_not_followed(tiny_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/thesis.tex").write_text("years of work")
+    (tmp_path / ".out.unfinished").symlink_to(tmp_path / "thesis")
+    with pytest.raises(FolderInUseError, match="is a link"):
+        export(tiny_set, tmp_path / "out", format="npy")
+    assert snapshot(tmp_path / "thesis") == {"thesis.tex": b"years of work"}
 
 
 def test_a_full_disk_is_a_clear_error_and_its_space_is_given_back(

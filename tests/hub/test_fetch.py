@@ -36,7 +36,7 @@ def test_a_set_comes_back(
     out = tmp_path / "sets/mine"
     assert main(["fetch", "me/set", str(out), "--revision", "v1"]) == 0
     commit = hub.repos["dataset", "me/set"].tags["v1"]
-    assert f"a sound set of commit {commit}, 7 files fetched" in " ".join(capsys.readouterr().out.split())
+    assert f"a sound set of commit {commit}, 8 files fetched" in " ".join(capsys.readouterr().out.split())
     assert snapshot(out) == there
     hub.requests.clear()
     assert main(["fetch", "hub:me/set@v1", str(out)]) == 0
@@ -47,10 +47,10 @@ def test_a_set_comes_back(
 
 def test_only_its_own_files_are_fetched(hub: Hub, there: dict[str, bytes], tmp_path: Path) -> None:
     strange = {"setup.py": b"evil", "data/more.tar": b"evil", "gallery.html": b"<script>", "../up.txt": b"evil"}
-    hub.add("me/set", "dataset", strange | {"measures.json": b"{}", "_info.json": b"{}"})
+    hub.add("me/set", "dataset", strange | {"measures.json": b"{}"})
     done = fetch("me/set", tmp_path / "out")
-    assert snapshot(tmp_path / "out") == there | {"measures.json": b"{}", "_info.json": b"{}"}
-    assert done.files == len(there) + 2
+    assert snapshot(tmp_path / "out") == there | {"measures.json": b"{}"}
+    assert done.files == len(there) + 1
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -233,12 +233,12 @@ def test_a_source_is_of_one_commit_while_the_branch_moves(
 def test_other_repositories_are_left_to_load_dataset(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    def load(path: str, revision: str | None) -> None:
+    def load(path: str, config: str | None, *, revision: str | None, streaming: bool) -> None:
         raise ValueError(f"asked for {path} at {revision}, https://host/x?X-Amz-Signature=secret")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     hub.add("me/photos", "dataset", {"train.csv": b"a,b"})
-    with pytest.raises(InputError, match=r"as a data set: asked for me/photos at main, https://host/x$"):
+    with pytest.raises(InputError, match=r"as a data set: asked for me/photos at main, https://host/x\.$"):
         load_source("hub:me/photos@main")
 
 

@@ -30,7 +30,7 @@ from tests.hub_server import Hub
 from tests.quality.test_measures import MEASURES
 from tests.test_compilation import compile_set
 
-FILES = {"README.md", "sio.json", "preview.png", *(f"data/train-00000{index}.tar" for index in range(4))}
+FILES = {"README.md", "_info.json", "sio.json", "preview.png", *(f"data/train-00000{index}.tar" for index in range(4))}
 HOSTILE = "a | <b>\n---\nlicense: mit"
 WRITES = ("create", "preupload", "batch", "put", "commit", "tag")
 
@@ -118,7 +118,7 @@ def test_dry_run_changes_nothing_and_shows_all(hub: Hub, tiny_set: Path, capsys:
     assert not hub.repos
     shown = " ".join(capsys.readouterr().out.split())
     assert "new 30.7 kB data/train-000000.tar" in shown
-    assert "/datasets/me/set: private dataset, licence cc-by-4.0, tag v1; 7 files of" in shown
+    assert "/datasets/me/set: private dataset, licence cc-by-4.0, tag v1; 8 files of" in shown
     publish(tiny_set, "me/set", private=True)
     hub.add("me/set", "dataset", {"data/train-000007.tar": b"old"})
     assert main(words) == 0
@@ -141,13 +141,12 @@ def test_what_was_made_of_the_set_goes_along(hub: Hub, damaged: Path, monkeypatc
     build_gallery(damaged)
     sheets = {f"thumbnails/{path.name}" for path in (damaged / "thumbnails").iterdir()}
     (damaged / "thumbnails/notes.txt").touch()
-    for name in ("measures.json", "_info.json"):
-        (damaged / name).write_text("{}")
+    (damaged / "measures.json").write_text("{}")
     found = SimpleNamespace(rows=lambda: [("distance", "7.5")])
     monkeypatch.setattr(contents, "find_measures", lambda folder, digest: found)
     publish(damaged, "me/set")
     assert sheets
-    assert {*store(hub)} == FILES | sheets | {"gallery.html", "measures.json", "_info.json"}
+    assert {*store(hub)} == FILES | sheets | {"gallery.html", "measures.json"}
     assert "| distance | 7.5 |" in store(hub)["README.md"].decode()
 
 
@@ -170,7 +169,7 @@ def test_a_compiled_set_goes_out_and_comes_back(hub: Hub, tmp_path: Path) -> Non
     assert load_source("hub:me/set@v1").digest == load_source(str(tmp_path / "set")).digest
 
 
-@pytest.mark.parametrize("name", ["preview.png", "_info.json", "thumbnails"])
+@pytest.mark.parametrize("name", ["preview.png", "thumbnails"])
 def test_a_link_out_of_the_folder_does_not_go_out(hub: Hub, damaged: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     if name == "thumbnails":

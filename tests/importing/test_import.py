@@ -45,7 +45,8 @@ def test_every_format_keeps_each_image_with_its_label_and_says_where_it_was(form
     assert [sample.label for sample in samples] == LABELS[rows].tolist()
     assert done.compilation.counts == COUNTS
     assert {path.name for path in tmp_path.iterdir()} == {"source", "set"}
-    assert {path.name for path in (tmp_path / "set").iterdir()} == {"README.md", "data", "preview.png", "sio.json"}
+    files = {"README.md", "_info.json", "data", "preview.png", "sio.json"}
+    assert {path.name for path in (tmp_path / "set").iterdir()} == files
 
 
 @pytest.mark.parametrize("form", FORMATS)

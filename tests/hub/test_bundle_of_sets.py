@@ -1,0 +1,48 @@
+"""A bundle on the Hub, read by a clean process: its configurations and splits, plain and streaming."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sio_data import bundle, load_source, open_set
+from tests.conftest import snapshot
+from tests.hub_server import Hub
+from tests.test_bundles import sets  # noqa: F401
+from tests.test_compilation import compilation  # noqa: F401
+
+READ = """
+import json, sys
+import sio_data
+from datasets import load_dataset
+
+found = []
+for streaming in (False, True):
+    for config, split in (("animals", "train"), ("digits", "train"), ("digits", "validation")):
+        theirs = load_dataset("me/sets", config, split=split, streaming=streaming)
+        ours = sio_data.load(f"hub:me/sets/{config}@main", split, streaming=streaming)
+        assert [row["__key__"] for row in theirs] == [row["key"] for row in ours]
+        assert theirs.features["cls"] == ours.features["label"]
+        found.append([ours.features["label"].names, [[row["label"], row["json"]] for row in ours]])
+default = sio_data.load("hub:me/sets").features["label"].names
+images = sio_data.load_source("hub:me/sets/digits#validation", "test").digest
+json.dump([found, default, images], sys.stdout)
+"""
+
+
+def test_each_part_of_a_bundle_is_read_by_its_name(hub: Hub, sets: Path, tmp_path: Path) -> None:  # noqa: F811
+    bundle(sets, default="digits")
+    hub.add("me/sets", "dataset", snapshot(sets))
+    done = subprocess.run(
+        [sys.executable, "-c", READ], env=os.environ | hub.env(tmp_path / "home"), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found, default, digest = json.loads(done.stdout)
+    parts = [open_set(sets / path) for path in ("animals", "digits/train", "digits/validation")]
+    for part, (names, rows) in zip(parts * 2, found, strict=True):
+        assert names == list(part.manifest.recipe.class_names)
+        assert rows == [[sample.label, dict(sample.metadata)] for sample in part.samples()]
+    assert default == ["zero", "one", "two", "three", "four", "five"]
+    assert digest == load_source(str(sets / "digits/validation")).digest
