@@ -63,30 +63,18 @@ def _root(
     pass
 
 
-COMMANDS = (
-    quickstart,
-    fit,
-    generators,
-    generate,
-    importing,
-    info,
-    preview,
-    gallery,
-    verify,
-    repair,
-    regenerate,
-    measure,
-    filtering,
-    export,
-    bundle,
-    train,
-    evaluate,
-    publish,
-    fetch,
-)
+_PANELS = {
+    "Make a set": (quickstart, fit, generators, generate, importing),
+    "Look at it": (info, preview, gallery, measure),
+    "Keep it sound": (verify, repair, regenerate, filtering),
+    "Use it": (train, evaluate, export),
+    "Share it": (bundle, publish, fetch),
+}
+COMMANDS = tuple(module for modules in _PANELS.values() for module in modules)
 
-for _module in COMMANDS:
-    app.command(epilog=_module.EXAMPLES)(_module.command)
+for _panel, _modules in _PANELS.items():
+    for _module in _modules:
+        app.command(epilog=_module.EXAMPLES, rich_help_panel=_panel)(_module.command)
 
 
 def invoke(words: Sequence[str]) -> None:
