@@ -17,6 +17,7 @@ from sio_data.engines.job import ShardJob
 from sio_data.errors import InputError
 from sio_data.filtering import networks
 from sio_data.filtering.judging import Evidence
+from sio_data.filtering.rules import Rules
 from sio_data.filtering.selection import Selection
 from sio_data.layout import Layout
 from sio_data.making import begin, finish
@@ -198,7 +199,7 @@ def test_samples_of_a_filtered_set_are_made_again(tiny_set: Path, tiny_generator
     nothing = np.empty(0)
     verdicts = np.full(30, "repeats")
     verdicts[kept] = "kept"
-    evidence = Evidence(labels, nothing, nothing, nothing, nothing, np.arange(30))
+    evidence = Evidence(labels, nothing, nothing, nothing, nothing, nothing, np.arange(30))
     selection = Selection(synthetic, evidence, verdicts)
     compilation = selection.compile({})
     manifest = begin(tmp_path / "new", Manifest(compilation, synthetic.manifest.origin))
@@ -206,6 +207,29 @@ def test_samples_of_a_filtered_set_are_made_again(tiny_set: Path, tiny_generator
     made = sio_data.regenerate(tmp_path / "new", 1, weights=str(tiny_generator))
     assert made.sample.metadata["source"]["key"] == "000000011"
     assert not made.difference.any()
+
+
+@pytest.mark.parametrize(("keep", "count", "kept"), [(0.07, 100, 7), (0.28, 25, 7), (0.55, 100, 55), (0.1, 3, 1)])
+def test_a_share_is_what_it_says(keep: float, count: int, kept: int) -> None:
+    nothing, labels = np.empty(0), np.zeros(count, np.int64)
+    evidence = Evidence(labels, np.arange(count) / 7, np.ones(count), labels, nothing, nothing, np.arange(count))
+    verdicts = Rules((), keep, None, 4).sort(evidence, ["red"], ["red"])
+    assert np.flatnonzero(verdicts == "kept").tolist() == list(range(count - kept, count))
+
+
+def test_nothing_of_this_machine_is_recorded(painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(painted)
+    filter_set(".", tmp_path / "new", classifier=str(tmp_path / "colours"), drop=["disagreeing"])
+    recorded = (tmp_path / "new/sio.json").read_text()
+    assert str(tmp_path) not in recorded
+    assert '"name": "painted"' in recorded
+
+
+def test_a_classifier_of_nothing_is_refused(painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Colours, "forward", lambda self, images: torch.full((len(images), 3), torch.nan))
+    with pytest.raises(InputError, match="NaN or infinite"):
+        filter_set(painted, tmp_path / "new", classifier="colours", keep=0.5)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
@@ -242,5 +266,6 @@ def test_the_command_says_what_it_dropped(
     printed = capsys.readouterr().out
     assert "dropped, repeats: 1" in printed
     assert "11 images" in printed
-    said = refuse("filter", painted, "--out", painted, "--drop", "repeats", unchanged=tmp_path)
-    assert "was begun with other settings" in said
+    for inside in (painted, painted / "best"):
+        said = refuse("filter", painted, "--out", inside, "--drop", "repeats", unchanged=tmp_path)
+        assert "lies in the set itself" in said
