@@ -18,6 +18,11 @@ _SHARD_PATH = re.compile(r"data/[a-z]+-\d{6}\.tar")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+def is_manifest(value: Mapping[str, object]) -> bool:
+    """Tell whether a JSON object is meant as a `sio.json`, of this version or another one, sound or not."""
+    return str(value.get("format", "")).startswith(_FORMAT.rpartition("/")[0])
+
+
 @dataclass(frozen=True)
 class ShardRecord:
     """One finished shard.

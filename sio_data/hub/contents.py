@@ -48,7 +48,7 @@ class Contents(Protocol):
 
     Attributes:
         kind: `dataset` or `model`.
-        marker: The file by which a repository is known to hold something of this kind.
+        marker: The file by whose content a repository is known to hold something of this kind.
         owned: Paths in the repository that are ours: those that are no longer part are deleted there.
         licence: The licence that it inherits; may be unknown.
         links: Repositories that are known to belong to it.
@@ -163,7 +163,7 @@ class CheckpointContents:
     """A checkpoint that `train` made, or `Classifier.save_pretrained`."""
 
     kind = "model"
-    marker = WEIGHTS
+    marker = CONFIG
     owned = re.compile(r"README\.md|config\.json|model\.safetensors|training\.json")
 
     def __init__(self, folder: Path, results: Path | None) -> None:

@@ -7,12 +7,14 @@ from itertools import islice
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd
+from huggingface_hub.hf_api import RepoFile
 
 from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import as_folder
 from sio_data.hub.calls import call, quiet
 from sio_data.hub.contents import Contents, Terms, open_contents
-from sio_data.hub.names import check_repository, check_tag
+from sio_data.hub.names import HubName, check_repository, check_tag
+from sio_data.hub.ownership import find_foreign
 from sio_data.hub.repository import Piece, Repository
 from sio_data.licences import check_licence, is_known_licence
 from sio_data.progress import progress
@@ -177,11 +179,17 @@ class _Publisher:
     def _plan(self, commit: str | None) -> _Plan:
         remote = self._repository.files(commit) if commit else {}
         ours = [path for path in remote if self._contents.owned.fullmatch(path)]
-        strange = [path for path in remote if path not in ours and path != ".gitattributes"]
-        if strange and self._contents.marker not in remote:
-            raise FolderInUseError(f"{self._name} holds something else ({strange[0]}); name another one.")
         missing = [path for path, piece in self._files.items() if path not in remote or not piece.is_same(remote[path])]
+        if commit and self._contents.marker in missing:
+            self._refuse_foreign(HubName(self._name, commit), remote)
         return _Plan(commit, tuple(missing), tuple(path for path in ours if path not in self._files))
+
+    def _refuse_foreign(self, name: HubName, remote: Mapping[str, RepoFile]) -> None:
+        foreign = find_foreign(name, self._contents.kind, remote, self._contents.marker)
+        if foreign:
+            raise FolderInUseError(
+                f"{self._name} holds something else: its {foreign} was not published by sio-data. Name another one."
+            )
 
     def _send(self, private: bool, plan: _Plan, tag: str | None) -> str | None:
         """Bring the repository up to date, check what it holds, and tag that."""

@@ -1,7 +1,7 @@
 """The classifier, and the folder that it is saved in: config.json, model.safetensors, README.md."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,11 @@ class Classifier(nn.Module):
         except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
             raise InputError(f"{name} is no sound checkpoint: {error}") from error
         return classifier.eval()
+
+
+def is_config(value: Mapping[str, object]) -> bool:
+    """Tell whether a JSON object is meant as the `config.json` of a checkpoint of ours, sound or not."""
+    return {"network", "class_names", "image_size"} <= {*value}
 
 
 def runs_hint(folder: Path) -> str:

@@ -244,12 +244,43 @@ def test_visibility(hub: Hub, tiny_set: Path) -> None:
 
 def test_what_others_keep_there_is_left_alone(hub: Hub, tiny_set: Path) -> None:
     hub.add("me/set", "dataset", {"train.csv": b"years of work"})
-    with pytest.raises(FolderInUseError, match=r"holds something else \(train\.csv\)"):
+    with pytest.raises(FolderInUseError, match=r"holds something else: its train\.csv was not"):
         publish(tiny_set, "me/set")
     hub.add("me/model", "model", {"pytorch_model.bin": b"years of work"})
     with pytest.raises(FolderInUseError, match="me/model is a model on the Hub already"):
         publish(tiny_set, "me/model")
     assert not hub.count(*WRITES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "data"),
+    [
+        ("model", "model.safetensors", b"years of work"),
+        ("model", "config.json", b'{"model_type": "resnet"}'),
+        ("model", "config.json", b"[]"),
+        ("model", "README.md", b"# My thesis"),
+        ("model", "training.json", b"{}"),
+        ("dataset", "README.md", b"---\nlicense: mit\n---\n# My thesis"),
+        ("dataset", "sio.json", b'{"format": "acoustics"}'),
+        ("dataset", "preview.png", b"a picture"),
+    ],
+)
+def test_what_others_call_like_ours_is_left_alone(
+    hub: Hub, tiny_set: Path, tiny_runs: tuple[Path, Path], kind: str, path: str, data: bytes
+) -> None:
+    theirs = {".gitattributes": b"", "README.md": b"", path: data}
+    hub.add("me/it", kind, theirs)
+    with pytest.raises(FolderInUseError, match=f"holds something else: its {path} was not published by sio-data"):
+        publish(tiny_set if kind == "dataset" else tiny_runs[1] / "seed-0", "me/it")
+    assert hub.files("me/it", kind) == theirs
+    assert not hub.count(*WRITES)
+
+
+@pytest.mark.parametrize("card", ["", "---\nlicense: mit\n---\n", f"# Ours\n{NOTES_MARK}\nnotes"])
+def test_a_new_repository_with_the_first_card_of_the_hub_is_free(hub: Hub, tiny_set: Path, card: str) -> None:
+    hub.add("me/set", "dataset", {".gitattributes": b"", "README.md": card.encode()})
+    publish(tiny_set, "me/set")
+    assert {*store(hub)} == FILES
 
 
 def test_a_commit_of_somebody_else_in_between_is_not_lost(hub: Hub, tiny_set: Path) -> None:
