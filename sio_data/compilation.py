@@ -154,6 +154,12 @@ SetRecipe: TypeAlias = Recipe | Compilation
 """What a set holds: generated, or compiled."""
 
 
+def listing_hash(recipe: SetRecipe) -> str | None:
+    """Give the SHA-256 of the list of what was dropped, which belongs to a filtered set; None for other sets."""
+    listed = recipe.rule.get(DROPPED) if isinstance(recipe, Compilation) else None
+    return None if listed is None else str(listed)
+
+
 def read_set_recipe(value: object) -> SetRecipe:
     """Read a recipe or a compilation from a JSON object.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sio_data.bundle_card import bundle_card_fits
 from sio_data.bundles import is_bundle, listed_sets, open_bundle
-from sio_data.compilation import DROPPED, Compilation, SetRecipe
+from sio_data.compilation import DROPPED, SetRecipe, listing_hash
 from sio_data.errors import DamagedFileError, IncompleteError, InputError
 from sio_data.files import as_folder, sha256_file
 from sio_data.layout import Layout
@@ -136,7 +136,7 @@ def examine(folder: Path) -> tuple[Manifest, list[Fault]]:
 
 def _listing_faults(folder: Path, recipe: SetRecipe) -> list[Fault]:
     """Check the list of what a filter dropped."""
-    expected = recipe.rule.get(DROPPED) if isinstance(recipe, Compilation) else None
+    expected = listing_hash(recipe)
     path = folder / DROPPED
     if expected is None or (path.is_file() and sha256_file(path) == expected):
         return []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sio_data.commands import shown_place
+from sio_data.compilation import DROPPED, listing_hash
 from sio_data.detection.results import Results
 from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import is_url, json_text, read_json, sha256_file
@@ -16,14 +17,13 @@ from sio_data.gallery.sheets import is_sheet
 from sio_data.hub.repository import Piece
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.quality.measures import MEASURES, find_measures
+from sio_data.reader_info import INFO
 from sio_data.set_card import read_notes, render_set_card
 from sio_data.sets import PREVIEW
 from sio_data.training import RECORD, check_record
 from sio_data.training.card import Measured, Measurements, render_checkpoint_card
 from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier, runs_hint
 from sio_data.verification import verify
-
-INDEX = "_info.json"
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class SetContents:
     kind = "dataset"
     marker = MANIFEST
     owned = re.compile(
-        r"README\.md|sio\.json|preview\.png|data/[a-z]+-\d{6}\.tar|_info\.json|measures\.json|gallery\.html"
-        r"|thumbnails/sheet-[0-9a-f]{32}\.webp"
+        r"README\.md|sio\.json|preview\.png|data/[a-z]+-\d{6}\.tar|_info\.json|dropped\.csv|measures\.json"
+        r"|gallery\.html|thumbnails/sheet-[0-9a-f]{32}\.webp"
     )
     links: tuple[str, ...] = ()
 
@@ -132,14 +132,13 @@ class SetContents:
         files: dict[str, Piece] = {
             MANIFEST: Piece(self._folder / MANIFEST if same else json_text(manifest.to_json()).encode())
         }
-        for place in (self._folder / PREVIEW, *self._extras()):
+        listing = [DROPPED] if listing_hash(manifest.recipe) else []
+        for place in (*(self._folder / path for path in (PREVIEW, INFO, *listing)), *self._extras()):
             files[place.relative_to(self._folder).as_posix()] = Piece(_refuse_link(place, self._folder))
         return files | {record.path: Piece(self._folder / record.path, record.sha256) for record in manifest.shards}
 
     def _extras(self) -> Iterator[Path]:
-        """List what others made of this very data: an index for timm, the measures, the gallery."""
-        if (self._folder / INDEX).is_file():
-            yield self._folder / INDEX
+        """List what others made of this very data: the measures, the gallery."""
         if self._measures:
             yield self._folder / MEASURES
         page = self._folder / PAGE

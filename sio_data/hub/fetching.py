@@ -8,16 +8,17 @@ from typing import NamedTuple
 
 from huggingface_hub.hf_api import RepoFile
 
+from sio_data.compilation import DROPPED, listing_hash
 from sio_data.engines.claims import claim
 from sio_data.errors import CorruptSetError, FolderInUseError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import as_folder, check_output_folder, flush_tree, is_url, remove_tree
 from sio_data.hub.calls import call, quiet
-from sio_data.hub.contents import INDEX
 from sio_data.hub.downloads import check_size, download, download_all, forget
 from sio_data.hub.names import HubName, check_revision
 from sio_data.hub.repository import Piece, Repository
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.quality.measures import MEASURES
+from sio_data.reader_info import INFO
 from sio_data.recovery import CARD
 from sio_data.sets import PREVIEW
 from sio_data.training import RECORD
@@ -154,8 +155,10 @@ def _wanted(found: _Found, folder: Path) -> list[str]:
     """List the files of a set or checkpoint, by our own rules and, once it is there, the manifest."""
     if found.kind == "model":
         return [path for path in (CONFIG, WEIGHTS, RECORD, CARD) if path in found.remote or path == CONFIG]
-    paths = [MANIFEST, CARD, PREVIEW, *(path for path in (INDEX, MEASURES) if path in found.remote)]
-    return paths + [record.path for record in Manifest.read(folder).shards]
+    manifest = Manifest.read(folder)
+    listing = [DROPPED] if listing_hash(manifest.recipe) else []
+    paths = [MANIFEST, CARD, PREVIEW, INFO, *listing, *(path for path in (MEASURES,) if path in found.remote)]
+    return paths + [record.path for record in manifest.shards]
 
 
 def _fetch_files(found: _Found, staging: Path) -> list[str]:

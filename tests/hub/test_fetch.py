@@ -172,6 +172,17 @@ def test_a_hostile_manifest_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("path", ["_info.json", "README.md", "preview.png"])
+def test_a_set_that_lacks_a_file_is_refused_before_its_shards_are_fetched(
+    hub: Hub, there: dict[str, bytes], tmp_path: Path, path: str
+) -> None:
+    repo = hub.repos["dataset", "me/set"]
+    repo.commit({name: blob for name, blob in repo.commits[repo.tags["v1"]].items() if name != path})
+    with pytest.raises(InputError, match=f"lacks {path}; take another revision"):
+        fetch("me/set", tmp_path / "out")
+    assert not hub.count("cdn")
+
+
 def test_sizes_that_cannot_be_right_are_refused(
     hub: Hub, there: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from sio_data import Classifier, build_gallery, fetch, load_source, open_set, publish
+from sio_data import Classifier, build_gallery, fetch, filter_set, load_source, open_set, publish
 from sio_data.cli import main
 from sio_data.compilation import Compilation, SourceFile
 from sio_data.errors import (
@@ -158,6 +158,13 @@ def test_measures_go_out_with_the_card_and_pictures_of_real_images_stay(hub: Hub
     assert "12.35 (2,000 synthetic, 45,000 real images)" in store(hub)["README.md"].decode()
 
 
+@pytest.fixture
+def filtered(tiny_set: Path, tiny_runs: tuple[Path, Path], tmp_path: Path) -> Path:
+    folder = tmp_path / "filtered"
+    assert filter_set(tiny_set, folder, classifier=str(tiny_runs[0] / "seed-0"), keep=0.5).dropped
+    return folder
+
+
 def test_a_compiled_set_goes_out_and_comes_back(hub: Hub, tmp_path: Path) -> None:
     sources = (SourceFile("old.npz", "0" * 64),)
     compilation = Compilation(
@@ -167,6 +174,26 @@ def test_a_compiled_set_goes_out_and_comes_back(hub: Hub, tmp_path: Path) -> Non
     assert publish(tmp_path / "set", "me/set", tag="v1").licence == "mit"
     assert not verify(fetch("me/set@v1", tmp_path / "out").folder).faults
     assert load_source("hub:me/set@v1").digest == load_source(str(tmp_path / "set")).digest
+
+
+def test_a_filtered_set_goes_out_and_comes_back_with_its_list(hub: Hub, filtered: Path, tmp_path: Path) -> None:
+    assert "dropped.csv" in publish(filtered, "me/set", tag="v1").sent
+    fetch("me/set@v1", tmp_path / "out")
+    assert (tmp_path / "out/dropped.csv").read_bytes() == (filtered / "dropped.csv").read_bytes()
+    assert not verify(tmp_path / "out").faults
+
+
+def test_a_list_that_no_longer_belongs_to_the_set_is_taken_away(hub: Hub, filtered: Path, tiny_set: Path) -> None:
+    publish(filtered, "me/set")
+    assert publish(tiny_set, "me/set").removed == ("dropped.csv",)
+
+
+def test_a_list_that_is_a_link_does_not_go_out(hub: Hub, filtered: Path, tmp_path: Path) -> None:
+    (filtered / "dropped.csv").rename(tmp_path / "elsewhere")
+    (filtered / "dropped.csv").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"dropped\.csv is a link out of its folder"):
+        publish(filtered, "me/set")
+    assert not hub.requests
 
 
 @pytest.mark.parametrize("name", ["preview.png", "thumbnails"])
