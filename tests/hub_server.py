@@ -13,7 +13,8 @@ of another host, as on the real Hub), `cdn` (that address).
 
 Faults: a status like `403` or `503`, `429:7` (with Retry-After: 7), `cut` (the connection ends in the middle, nothing
 is done), `lost` (it is done, and the answer is cut), `slow` (the answer trickles), `short` (half of the answer, called
-whole), `wrong` (a changed byte), `echo` (403, with the request's secrets in the answer).
+whole), `wrong` (a changed byte), `echo` (403, with the request's secrets in the answer),
+`say {}` (200, with these words as the answer).
 """
 
 import re
@@ -166,6 +167,8 @@ class _Handler(Answers, BaseHTTPRequestHandler):
             secrets = f"Authorization: {self.headers.get('Authorization')} {self.hub.url}/x?X-Amz-Signature={SIGNATURE}"
             answer = as_json({"error": f"No entry. {secrets}"}, 403)
             return answer._replace(headers={**answer.headers, "X-Error-Message": secrets, "X-Request-Id": secrets})
+        if fault and fault.startswith("say "):
+            return Answer(200, fault[4:].encode(), {"Content-Type": "application/json"})
         if fault and fault[:3].isdigit():
             pause = {"Retry-After": fault[4:]} if fault[4:] else {}
             return as_json({"error": "fault on demand"}, int(fault[:3]), pause)

@@ -34,8 +34,10 @@ _LONGEST_PAUSE = 300.0  # seconds; a Hub that asks for more is left alone until 
 _PASSING = (408, 429, 500, 502, 503, 504)
 _AGAIN = "Run the same command again later: what arrived is kept."
 _LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN."
-# What the client raises: of HTTP, of its own checks (ValueError, OSError), and around uploads (RuntimeError).
-_ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
+# What the client raises on answers that are not the Hub's: of a captive portal, a mirror, a server for something else.
+_STRANGE = (LookupError, TypeError, AttributeError)
+# What else it raises: of HTTP, of its own checks (ValueError, OSError), and around uploads (RuntimeError).
+_ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError, *_STRANGE)
 
 T = TypeVar("T")
 
@@ -143,6 +145,11 @@ def _translate(what: str, cause: BaseException) -> SioDataError:
         return SioDataError(f"{what}: the disk is full. Make room, then run the same command again.")
     if isinstance(cause, httpx2.TransportError):
         return SioDataError(f"{what}: the Hub cannot be reached ({_brief(cause)}). {_AGAIN}")
+    if isinstance(cause, _STRANGE):
+        return SioDataError(
+            f"{what}: what answers is not the Hub ({type(cause).__name__}: {_brief(cause)}). "
+            "Is there a login page in between, or does HF_ENDPOINT name something else?"
+        )
     return SioDataError(f"{what}: {_brief(cause)}")
 
 

@@ -14,12 +14,14 @@ from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import is_url, json_text, read_json, sha256_file
 from sio_data.gallery import PAGE, THUMBNAILS
 from sio_data.gallery.sheets import is_sheet
+from sio_data.hub.names import check_repository
 from sio_data.hub.repository import Piece
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.quality.measures import MEASURES, find_measures
 from sio_data.reader_info import INFO
 from sio_data.set_card import read_notes, render_set_card
 from sio_data.sets import PREVIEW
+from sio_data.source_names import SourceName
 from sio_data.training import RECORD, check_record
 from sio_data.training.card import Measured, Measurements, render_checkpoint_card
 from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier, runs_hint
@@ -172,8 +174,8 @@ class CheckpointContents:
         self._record = check_record(folder) if (folder / RECORD).exists() else {}
         self._measured = read_measurements(results, folder) if results else None
         self.licence = self._record.get("synthetic_licence") or ""
-        sources = (self._record.get(name) or "" for name in ("synthetic", "real"))
-        self.links = tuple(re.split("[@#]", name[4:])[0] for name in sources if name.startswith("hub:"))
+        sources = (SourceName.parse(name) for name in map(self._record.get, ("synthetic", "real")) if name)
+        self.links = tuple(check_repository(source.path) for source in sources if source.hub)
 
     def card(self, terms: Terms) -> str:
         """Write the card for the repository."""

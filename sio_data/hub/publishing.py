@@ -85,7 +85,8 @@ def publish(
         repo: `owner/name`; made if it is not there.
         private: Whether to make it private.
         tag: A name for this state, by which the card tells readers to load it.
-        licence: Its licence, as the Hub writes it; None means that of the generator's weights.
+        licence: Its licence, as the Hub writes it; None means that of the generator's weights. It must
+                be that one, if it is known.
         link: For a set, models trained on it; for a checkpoint, data sets that it was made with. Each `owner/name`.
         results: For a checkpoint, what `evaluate` wrote: its figures go into the card.
         dry_run: Only find out what would be sent.
@@ -108,13 +109,32 @@ def publish(
 
 def _choose_licence(contents: Contents, licence: str | None) -> str:
     if licence is not None:
-        return check_licence(licence)
+        return _check_stated(check_licence(licence), contents)
     if not is_known_licence(contents.licence):
         raise InputError(
             "nothing goes out without a licence, and none is known of the weights that this was made with. "
             "State one: --licence cc-by-4.0"
         )
     return check_licence(contents.licence)
+
+
+def _check_stated(licence: str, contents: Contents) -> str:
+    """Refuse to pass on under other terms what states its own; a text that is no licence's name needs one stated.
+
+    Raises:
+        InputError: It states another licence.
+    """
+    try:
+        known = check_licence(contents.licence)
+    except InputError:
+        return licence
+    if licence != known:
+        raise InputError(
+            f"what this was made with states the licence {known}, and --licence asks for {licence}. Leave --licence out "
+            f"to publish under {known}. If {known} is wrong, correct it where it comes from (the card of the "
+            "generator's weights, import --licence), and make it anew."
+        )
+    return licence
 
 
 class _Publisher:

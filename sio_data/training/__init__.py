@@ -1,6 +1,7 @@
 """`train`: classifiers on real images, with or without synthetic ones."""
 
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from sio_data.files import (
     check_output_folder,
     check_same_settings,
     flush_tree,
+    json_text,
     read_json,
     write_json,
     write_text,
@@ -248,10 +250,21 @@ def check_record(folder: Path) -> dict[str, Any]:
         and isinstance(record.get("settings"), dict)
         and {"epochs", "alpha"} <= {*record["settings"]}
         and all(isinstance(record.get(name), int | float) for name in ("seed", "epoch", "val_accuracy"))
+        and _can_be_written(record)
     )
     if not sound:
         raise InputError(f"{folder / RECORD} is not what sio-data train wrote.")
     return record
+
+
+def _can_be_written(record: dict[str, Any]) -> bool:
+    """Tell whether a record holds no NaN, no broken sign, and a command that a shell could read."""
+    try:
+        json_text(record).encode()
+        shlex.split(record.get("command") or "")
+    except ValueError:
+        return False
+    return True
 
 
 def find_runs(folder: str | Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """The card of a checkpoint: its README.md."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from sio_data.commands import shown_place
 from sio_data.licences import is_known_licence, licence_metadata
 from sio_data.rendering import Verbatim, render_card
 from sio_data.set_card import NOTES_MARK
+from sio_data.source_names import SourceName
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _model_index(name: str, measured: Measurements) -> list[dict[str, Any]]:
         return EvalResult(
             task_type="image-classification",
             task_name="Image classification" if kind == "accuracy" else "Out-of-distribution detection",
-            dataset_type=re.split("[@#]", source.removeprefix("hub:").removeprefix("…/"))[0],
+            dataset_type=SourceName.parse(source.removeprefix("…/")).path,
             dataset_name=shown,
             metric_type=kind,
             metric_name=metric,

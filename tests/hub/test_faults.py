@@ -73,6 +73,18 @@ def test_a_passing_fault_is_ridden_out(hub: Hub, tiny_set: Path, kind: str, how:
     assert len(hub.repos["dataset", "me/set"].commits) == 2
 
 
+@pytest.mark.parametrize("answer", ["{}", "[1]", "<html>log in</html>"])
+@pytest.mark.parametrize("kind", ["info", "refs", "tree", "preupload", "batch", "commit"])
+def test_an_answer_of_somebody_else_than_the_hub_is_one_message(
+    hub: Hub, tiny_set: Path, kind: str, answer: str
+) -> None:
+    hub.add("me/set", "dataset", {"README.md": b""})
+    hub.fail(kind, f"say {answer}")
+    with pytest.raises(SioDataError, match="me/set"):
+        publish(tiny_set, "me/set", tag="v1")
+    assert not hub.repos["dataset", "me/set"].tags
+
+
 @pytest.fixture
 def there(hub: Hub, tiny_set: Path) -> dict[str, bytes]:
     """A published set, by its files."""

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -260,6 +261,21 @@ def test_a_stated_licence_goes_into_card_and_manifest(
     assert not verify(damaged).faults
 
 
+def test_a_known_licence_is_not_replaced(hub: Hub, tiny_set: Path, tiny_runs: tuple[Path, Path]) -> None:
+    for folder in (tiny_set, tiny_runs[1] / "seed-0"):
+        with pytest.raises(InputError, match=r"licence cc-by-4\.0, and --licence asks for mit\. Leave --licence out"):
+            publish(folder, "me/it", licence="mit")
+    assert not hub.requests
+    assert publish(tiny_set, "me/set", licence="CC-BY-4.0").licence == "cc-by-4.0"
+
+
+def test_a_text_that_is_no_name_of_a_licence_gets_one(hub: Hub, damaged: Path) -> None:
+    relicense(damaged, "free for research")
+    with pytest.raises(InputError, match="is no name like"):
+        publish(damaged, "me/set")
+    assert publish(damaged, "me/set", licence="research-only").licence == "research-only"
+
+
 def test_visibility(hub: Hub, tiny_set: Path) -> None:
     assert publish(tiny_set, "me/set", private=True).private
     assert hub.repos["dataset", "me/set"].private
@@ -426,7 +442,17 @@ def test_a_checkpoint_of_ones_own_training_loop_needs_only_a_licence(hub: Hub, t
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": "?"}, {"settings": "fast"}, {"val_accuracy": "high"}, {"synthetic": ["a"]}, {"settings": {}}],
+    [
+        {"format": "?"},
+        {"settings": "fast"},
+        {"val_accuracy": "high"},
+        {"synthetic": ["a"]},
+        {"settings": {}},
+        {"command": "sio-data train --real it's"},
+        {"val_accuracy": math.nan},
+        {"history": [math.inf]},
+        {"real": "\ud800"},
+    ],
 )
 def test_a_strange_record_of_a_training_is_refused(
     hub: Hub, tiny_runs: tuple[Path, Path], tmp_path: Path, change: dict[str, object]
@@ -436,6 +462,20 @@ def test_a_strange_record_of_a_training_is_refused(
     (run / "training.json").write_text(json.dumps(record | change))
     with pytest.raises(InputError, match="is not what sio-data train wrote"):
         publish(run, "me/model")
+    assert not hub.requests
+
+
+def test_data_sets_are_linked_by_their_repositories(hub: Hub, tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_runs[1] / "seed-0", tmp_path / "run"))
+    record = json.loads((run / "training.json").read_text())
+    sources = {"synthetic": "hub:me/sets/digits@v1#train", "real": "hub:you/photos@main"}
+    (run / "training.json").write_text(json.dumps(record | sources))
+    publish(run, "me/model")
+    front = hub.files("me/model", "model")["README.md"].decode().split("---\n")[1]
+    assert yaml.safe_load(front)["datasets"] == ["me/sets", "you/photos"]
+    (run / "training.json").write_text(json.dumps(record | {"real": "hub:../photos"}))
+    with pytest.raises(InputError, match=r"'\.\./photos' names no repository"):
+        publish(run, "me/other")
 
 
 def test_results_of_another_checkpoint_are_refused(hub: Hub, tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:
