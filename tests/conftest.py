@@ -77,6 +77,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     """
     from huggingface_hub import close_session, constants
 
+    from sio_data.hub import calls
+
     with Hub() as hub:
         for name, value in {
             "ENDPOINT": hub.url,
@@ -88,6 +90,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
             monkeypatch.setattr(constants, name, value)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setattr(time, "sleep", hub.pauses.append)
+        monkeypatch.setattr(calls, "_wait", lambda seconds, stop: hub.pauses.append(seconds))
         yield hub
         close_session()
 

@@ -14,7 +14,7 @@ of another host, as on the real Hub), `cdn` (that address).
 Faults: a status like `403` or `503`, `429:7` (with Retry-After: 7), `cut` (the connection ends in the middle, nothing
 is done), `lost` (it is done, and the answer is cut), `slow` (the answer trickles), `short` (half of the answer, called
 whole), `wrong` (a changed byte), `echo` (403, with the request's secrets in the answer),
-`say {}` (200, with these words as the answer).
+`say {}` (200, with these words as the answer), `hang` (no answer until the server ends; `hub.hanging` tells of it).
 """
 
 import re
@@ -53,6 +53,7 @@ class Hub:
         self.requests: list[Request] = []
         self.pauses: list[float] = []
         self.fired = 0
+        self.hanging, self._over = Event(), Event()
         self._faults: dict[str, list[_Fault]] = {}
         self._lock = Lock()
         handler = type("BoundHandler", (_Handler,), {"hub": self})
@@ -66,7 +67,12 @@ class Hub:
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
 
+    def hang(self) -> None:
+        self.hanging.set()
+        self._over.wait()
+
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -148,6 +154,10 @@ class _Handler(Answers, BaseHTTPRequestHandler):
                 self.groups = {name: unquote(value) for name, value in found.groupdict().items() if value}
                 break
         fault = self.hub.take_fault(self.kind)
+        if fault == "hang":
+            self.hub.hang()
+            self._hang_up()
+            return
         length = int(self.headers.get("Content-Length") or 0)
         self.body = self.rfile.read(length // 2 if fault == "cut" else length)
         self.hub.requests.append(Request(self.kind, path, len(self.body)))

@@ -31,8 +31,8 @@ from sio_data.cli import (
     train,
     verify,
 )
-from sio_data.cli.texts import printable
 from sio_data.errors import SioDataError
+from sio_data.texts import printable
 from sio_data.version import __version__
 
 _INTERRUPTED = 130

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sio_data.cli.options import SetFolder
-from sio_data.cli.texts import printable
+from sio_data.texts import printable
 
 EXAMPLES = "Example: sio-data gallery demo/synthetic"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sio_data.cli.texts import printable
+from sio_data.texts import printable
 
 if TYPE_CHECKING:
     from sio_data.description import CheckpointDescription, Description, SetDescription

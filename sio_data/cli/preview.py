@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sio_data.cli.options import ImageSize
-from sio_data.cli.texts import printable
+from sio_data.texts import printable
 
 EXAMPLES = "Example: sio-data preview demo/synthetic --class zero --class one --out digits.png"
 

@@ -3,11 +3,11 @@
 import errno
 import json
 import re
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import CRITICAL, getLogger
+from threading import Event
 from typing import TypeVar
 
 import httpx2
@@ -28,6 +28,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
 from rich.console import Console
 
 from sio_data.errors import InputError, SioDataError
+from sio_data.texts import printable
 
 _TRIES = 5
 _LONGEST_PAUSE = 300.0  # seconds; a Hub that asks for more is left alone until the user comes back
@@ -46,16 +47,22 @@ class MissingFileError(InputError):
     """A repository on the Hub lacks a file."""
 
 
-def call(what: str, function: Callable[[], T]) -> T:
+class StoppedError(SioDataError):
+    """Nobody waits for a call any more."""
+
+
+def call(what: str, function: Callable[[], T], stop: Event | None = None) -> T:
     """Call the Hub; after an answer of 429 or 5xx or a broken connection, pause and call again.
 
     Args:
         what: What it is about, for messages.
         function: The call. It is made up to five times, and may have had its effect when it fails.
+        stop: Once it is set, no other try is made, and a pause ends at once.
 
     Raises:
         InputError: There is no such repository or revision.
         SioDataError: The Hub refuses, cannot be reached, or fails again and again.
+        StoppedError: `stop` was set while another try was due.
     """
     attempt = 0
     while True:
@@ -69,9 +76,15 @@ def call(what: str, function: Callable[[], T]) -> T:
         if pause is None:
             # Outside of the block above: the client's own error may quote a token or a signed address, and is cut off.
             raise _translate(what, cause)
-        Console(stderr=True).print(f"{what}: {_brief(cause)}; again in {pause:.0f} s", markup=False, soft_wrap=True)
-        time.sleep(pause)
+        line = printable(f"{what}: {_brief(cause)}; again in {pause:.0f} s")
+        Console(stderr=True).print(line, markup=False, soft_wrap=True)
+        _wait(pause, stop or Event())
         attempt += 1
+
+
+def _wait(seconds: float, stop: Event) -> None:
+    if stop.wait(seconds):
+        raise StoppedError("stopped.")
 
 
 @contextmanager

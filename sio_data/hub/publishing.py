@@ -130,8 +130,8 @@ def _check_stated(licence: str, contents: Contents) -> str:
         return licence
     if licence != known:
         raise InputError(
-            f"what this was made with states the licence {known}, and --licence asks for {licence}. Leave --licence out "
-            f"to publish under {known}. If {known} is wrong, correct it where it comes from (the card of the "
+            f"what this was made with states the licence {known}, and --licence asks for {licence}. Leave --licence "
+            f"out to publish under {known}. If {known} is wrong, correct it where it comes from (the card of the "
             "generator's weights, import --licence), and make it anew."
         )
     return licence

@@ -1,13 +1,18 @@
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from threading import Event
 
 import httpx2
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
-from sio_data import publish
+from sio_data import fetch, publish, verify
 from sio_data.errors import InputError, SioDataError
 from sio_data.hub import calls
-from sio_data.hub.calls import call, redact
+from sio_data.hub.calls import StoppedError, call, redact
 from sio_data.hub.names import HubName, check_tag
 from tests.hub_server import Hub
 
@@ -58,7 +63,7 @@ def test_what_no_other_try_mends_is_not_tried_again(hub: Hub, tiny_set: Path) ->
 
 def test_the_limit_that_the_hub_tells_in_headers_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(calls.time, "sleep", pauses.append)
+    monkeypatch.setattr(calls, "_wait", lambda seconds, stop: pauses.append(seconds))
     request = httpx2.Request("GET", "https://huggingface.co/api/x")
     response = httpx2.Response(429, headers={"ratelimit": '"api";r=0;t=55'}, request=request)
     answers = iter([HfHubHTTPError("slow down", response=response), None])
@@ -71,6 +76,60 @@ def test_the_limit_that_the_hub_tells_in_headers_is_kept(monkeypatch: pytest.Mon
 
     assert call("asking", ask) == "done"
     assert pauses == [55]
+
+
+def test_what_a_server_says_cannot_paint_the_terminal(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    request = httpx2.Request("GET", "https://huggingface.co/api/x")
+    response = httpx2.Response(503, request=request)
+    answers = iter([HfHubHTTPError("no", response=response, server_message="\x1b[2J\x9b1A\u202eall well"), None])
+
+    def ask() -> str:
+        error = next(answers)
+        if error:
+            raise error
+        return "done"
+
+    assert call("asking\x07", ask) == "done"
+    assert hub.pauses == [1]
+    shown = capsys.readouterr().err
+    assert r"asking\x07: the Hub answers 503, \x1b[2J\x9b1A\u202eall well; again in 1 s" in shown
+    assert shown.rstrip("\n").isprintable()
+
+
+def test_a_pause_ends_when_nobody_waits_any_more() -> None:
+    stop = Event()
+    request = httpx2.Request("GET", "https://huggingface.co/api/x")
+    tries = []
+
+    def ask() -> None:
+        tries.append(1)
+        stop.set()
+        raise HfHubHTTPError("no", response=httpx2.Response(429, headers={"Retry-After": "299"}, request=request))
+
+    with pytest.raises(StoppedError):
+        call("asking", ask, stop)
+    assert len(tries) == 1
+
+
+def test_an_interrupted_fetch_ends_at_once_and_goes_on_later(hub: Hub, tiny_set: Path, tmp_path: Path) -> None:
+    publish(tiny_set, "me/set")
+    hub.fail("cdn", "hang", skip=2)
+    words = [sys.executable, "-m", "sio_data", "fetch", "me/set", str(tmp_path / "out")]
+    env = os.environ | hub.env(tmp_path / "home") | {"HF_HUB_DOWNLOAD_TIMEOUT": "600"}
+    with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert hub.hanging.wait(60)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, told = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "interrupted. What was finished is kept" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "out").exists()
+    hub.heal()
+    assert fetch("me/set", tmp_path / "out").made
+    assert not verify(tmp_path / "out").faults
 
 
 @pytest.mark.parametrize(
