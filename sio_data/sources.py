@@ -78,7 +78,12 @@ def load_source(
 def find_manifest(name: str) -> Manifest | None:
     """Give the manifest of a synthetic set, here or on the Hub, by its name as a source; None for other sources."""
     source = SourceName.parse(name)
-    folder = _find_set(source)
+    if source.hub and not source.config:
+        from sio_data.hub.caching import cached_manifest
+
+        folder = cached_manifest(HubName(source.path, source.revision))
+    else:
+        folder = _find_set(source)
     return Manifest.read(folder) if folder else None
 
 
@@ -109,7 +114,15 @@ def _load_synthetic(source: SourceName, folder: Path, split: Split, labelled: bo
     if source.split not in (None, "train") or (labelled and split != "train"):
         hint = "A synthetic set goes beside real data (--synthetic), not in their place."
         raise UnknownNameError(f"split of the synthetic set {source.path}", source.split or split, ["train"], hint)
-    return replace(open_set(folder).read(), name=source.path)
+    return replace(_read_set(source, folder), name=source.path)
+
+
+def _read_set(source: SourceName, folder: Path) -> ImageSet:
+    if not source.hub:
+        return open_set(folder).read()
+    from sio_data.hub.caching import read_cached_set
+
+    return read_cached_set(HubName(source.path, source.revision), folder)
 
 
 def _resized(images: ImageSet, size: int | None) -> ImageSet:

@@ -6,16 +6,18 @@ from pathlib import Path
 
 from huggingface_hub.constants import is_offline_mode
 
-from sio_data.errors import CorruptSetError, InputError, SioDataError
+from sio_data.errors import CorruptSetError, DamagedFileError, InputError, SioDataError
 from sio_data.files import sha256_file
 from sio_data.hub.calls import MissingFileError, quiet
 from sio_data.hub.downloads import check_size, download, download_all, forget
 from sio_data.hub.names import HubName
+from sio_data.image_set import ImageSet
 from sio_data.manifest import MANIFEST, Manifest
+from sio_data.sets import open_set
 
 
 def cached_set(name: HubName) -> Path | None:
-    """Fetch a synthetic set into the cache, as far as it is not there, and check every hash.
+    """Fetch a synthetic set into the cache, as far as it is not there. `read_cached_set` checks the shards.
 
     The revision is resolved once: all files are of one commit. Without a network, what is in the cache is taken.
 
@@ -24,8 +26,18 @@ def cached_set(name: HubName) -> Path | None:
 
     Raises:
         InputError: There is no such repository or revision, or its `sio.json` is not sound.
-        SioDataError: The Hub cannot be reached, or a file came damaged.
+        SioDataError: The Hub cannot be reached.
     """
+    folder = cached_manifest(name)
+    if folder:
+        with quiet():
+            shards = [record.path for record in Manifest.read(folder).shards]
+            download_all(replace(name, revision=folder.name), "dataset", shards)
+    return folder
+
+
+def cached_manifest(name: HubName) -> Path | None:
+    """Fetch the `sio.json` of a synthetic set into the cache, and check it in itself; for the rest see `cached_set`."""
     with quiet():
         try:
             folder = download(name, "dataset", MANIFEST).parent
@@ -42,11 +54,24 @@ def cached_set(name: HubName) -> Path | None:
             forget([folder / MANIFEST])
             raise InputError(f"{name}: its {MANIFEST} is not sound. Its owner must publish it again.") from error
         if not manifest.complete:
-            raise InputError(f"{name} is incomplete: its owner must publish it again.")
-        download_all(replace(name, revision=folder.name), "dataset", [record.path for record in manifest.shards])
-        damaged = [record.path for record in manifest.shards if sha256_file(folder / record.path) != record.sha256]
-        _refuse_damaged(name, folder, damaged)
+            raise InputError(f"{name} is incomplete: its owner must complete it and publish it again.")
     return folder
+
+
+def read_cached_set(name: HubName, folder: Path) -> ImageSet:
+    """Read a set in the cache into memory; each shard's hash is checked on the way, and damaged ones are deleted.
+
+    Raises:
+        InputError: The shards are as they were published, and not what a set holds.
+        SioDataError: A shard came damaged.
+    """
+    try:
+        return open_set(folder).read()
+    except CorruptSetError as error:
+        shards = Manifest.read(folder).shards
+        _refuse_damaged(name, folder, [one.path for one in shards if sha256_file(folder / one.path) != one.sha256])
+        what = error.what if isinstance(error, DamagedFileError) else "are not those of a set"
+        raise InputError(f"{name}: its shards are not sound ({what}). Its owner must publish it again.") from error
 
 
 def cached_files(name: HubName, paths: Sequence[str]) -> Path:

@@ -13,8 +13,9 @@ from sio_data.engines.claims import claim
 from sio_data.errors import CorruptSetError, FolderInUseError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import as_folder, check_output_folder, flush_tree, is_url, remove_tree
 from sio_data.hub.calls import call, quiet
-from sio_data.hub.downloads import check_size, download, download_all, forget
+from sio_data.hub.downloads import check_size, download_all, forget
 from sio_data.hub.names import HubName, check_revision
+from sio_data.hub.ownership import is_ours
 from sio_data.hub.repository import Piece, Repository
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.quality.measures import MEASURES
@@ -140,15 +141,16 @@ def _keep(folder: Path, found: _Found) -> Fetched:
     path = MANIFEST if found.kind == "dataset" else WEIGHTS
     if not (folder / path).is_file():
         raise FolderInUseError(f"{folder} holds something else; name a new or empty folder.")
-    if found.kind == "dataset":
-        pinned = HubName(found.name.repository, found.commit)
-        same = Manifest.read(folder).digest == Manifest.read(download(pinned, "dataset", MANIFEST).parent).digest
-    else:
-        same = all(_is_there(folder / one, found.remote.get(one)) for one in (CONFIG, WEIGHTS))
-    if not same:
-        raise SettingsMismatchError(f"{folder} holds another one than {found.name}; name a new or empty folder.")
+    paths = _wanted(found, folder)
+    # The shards are left to the check below: it holds them against the hashes of a manifest that is the Hub's.
+    differs = [one for one in paths if not one.endswith(".tar") and not _is_there(folder / one, found.remote.get(one))]
+    if differs:
+        raise SettingsMismatchError(
+            f"{folder} holds another one than {found.name}, with another {', '.join(differs[:3])}. "
+            "Name a new or empty folder."
+        )
     _check(found.kind, folder)
-    return Fetched(folder, found.kind, found.commit, len(_wanted(found, folder)), made=False)
+    return Fetched(folder, found.kind, found.commit, len(paths), made=False)
 
 
 def _wanted(found: _Found, folder: Path) -> list[str]:
@@ -166,12 +168,20 @@ def _fetch_files(found: _Found, staging: Path) -> list[str]:
     if found.kind == "dataset":
         _fetch_missing(found, pinned, [MANIFEST], staging)
         try:
-            shards = Manifest.read(staging).shards
+            manifest = Manifest.read(staging)
         except CorruptSetError as error:
             raise _give_up(found, staging, f"its {MANIFEST} is not sound") from error
-        for record in shards:
+        if not manifest.complete:
+            remove_tree(staging)
+            raise InputError(f"{found.name} is incomplete: its owner must complete it and publish it again.")
+        for record in manifest.shards:
             if record.path not in found.remote or found.remote[record.path].size != record.bytes:
                 raise InputError(f"{found.name} lacks {record.path} as {MANIFEST} lists it; take another revision.")
+    else:
+        _fetch_missing(found, pinned, [CONFIG], staging)
+        if not is_ours(staging / CONFIG, CONFIG):
+            remove_tree(staging)
+            raise InputError(f"{found.name} is no checkpoint of sio-data: another program wrote its {CONFIG}.")
     paths = _wanted(found, staging)
     _fetch_missing(found, pinned, paths, staging)
     for path in staging.rglob("*"):

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -8,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from sio_data import Classifier, fetch, load_source, publish
+from sio_data import Classifier, fetch, load_source, publish, shards
 from sio_data.cli import main
 from sio_data.engines.claims import claim
 from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError, SioDataError, UnknownNameError
-from sio_data.files import sha256_json
+from sio_data.files import sha256_file, sha256_json
 from sio_data.hub import caching, downloads, fetching
 from sio_data.manifest import Manifest
+from sio_data.sources import find_manifest
 from tests.conftest import snapshot
 from tests.damage import flip
 from tests.hub_server import Hub
@@ -198,10 +200,54 @@ def test_a_checkpoint_that_is_none_is_refused_and_leaves_nothing(
     hub: Hub, tiny_runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     publish(tiny_runs[1] / "seed-0", "me/model")
-    hub.add("me/model", "model", {"config.json": b'{"network": "resnet9000"}'})
+    config = json.loads(hub.files("me/model", "model")["config.json"]) | {"more": 1}
+    hub.add("me/model", "model", {"config.json": json.dumps(config).encode()})
     with pytest.raises(InputError, match="was published damaged: hub:me/model is no sound checkpoint"):
         fetch("me/model", tmp_path / "out")
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("config", [b'{"model_type": "resnet"}', b"[]", b"\xff"])
+def test_the_weights_of_other_programs_are_not_fetched(hub: Hub, tmp_path: Path, config: bytes) -> None:
+    hub.add("me/model", "model", {"README.md": b"", "config.json": config, "model.safetensors": b"heavy"})
+    with pytest.raises(InputError, match=r"hub:me/model is no checkpoint of sio-data: another program wrote"):
+        fetch("me/model", tmp_path / "out")
+    assert not hub.count("cdn")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_set_that_is_not_finished_is_its_owners_to_complete(
+    hub: Hub, there: dict[str, bytes], tiny_set: Path, tmp_path: Path
+) -> None:
+    unfinished = replace(Manifest.read(tiny_set), complete=False, shards=())
+    hub.add("me/set", "dataset", {"sio.json": json.dumps(unfinished.to_json()).encode()})
+    with pytest.raises(InputError, match=r"^hub:me/set is incomplete: its owner must complete it and publish it again"):
+        fetch("me/set", tmp_path / "out")
+    assert not hub.count("cdn")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("path", ["sio.json", "README.md", "preview.png"])
+def test_an_earlier_state_of_a_set_is_not_taken_for_the_one_asked_for(
+    hub: Hub, there: dict[str, bytes], tiny_set: Path, tmp_path: Path, refuse: Callable[..., str], path: str
+) -> None:
+    fetch("me/set@v1", tmp_path / "out")
+    manifest = Manifest.read(tiny_set)
+    relicensed = replace(manifest, origin=replace(manifest.origin, licence="mit"))
+    changed = json.dumps(relicensed.to_json()).encode() if path == "sio.json" else b"another"
+    hub.add("me/set", "dataset", {path: changed})
+    message = refuse("fetch", "me/set", tmp_path / "out", unchanged=tmp_path)
+    assert f"holds another one than hub:me/set, with another {path}. Name a new or empty folder." in message
+
+
+def test_a_manifest_that_is_not_sound_there_is_not_to_be_mended_here(
+    hub: Hub, there: dict[str, bytes], tmp_path: Path, refuse: Callable[..., str]
+) -> None:
+    fetch("me/set@v1", tmp_path / "out")
+    hub.add("me/set", "dataset", {"sio.json": b"{}"})
+    message = refuse("fetch", "me/set", tmp_path / "out", unchanged=tmp_path)
+    assert "holds another one than hub:me/set, with another sio.json" in message
+    assert "repair" not in message
 
 
 def test_a_full_disk_is_one_message(
@@ -226,6 +272,34 @@ def test_a_set_on_the_hub_is_a_source(hub: Hub, there: dict[str, bytes], tiny_se
     assert not hub.count("get", "cdn")
     with pytest.raises(UnknownNameError, match="goes beside real data"):
         load_source("hub:me/set@v1", "val")
+
+
+def test_a_set_on_the_hub_is_hashed_once(hub: Hub, there: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = []
+
+    def count(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256_file(path)
+
+    for module in (shards, caching):
+        monkeypatch.setattr(module, "sha256_file", count)
+    load_source("hub:me/set@v1")
+    assert sorted(hashed) == sorted(Path(path).name for path in there if path.endswith(".tar"))
+
+
+def test_the_manifest_of_a_set_on_the_hub_is_had_without_its_shards(
+    hub: Hub, there: dict[str, bytes], tiny_set: Path
+) -> None:
+    assert find_manifest("hub:me/set@v1") == Manifest.read(tiny_set)
+    assert not hub.count("cdn")
+
+
+def test_shards_that_were_published_damaged_are_their_owners_to_mend(hub: Hub, there: dict[str, bytes]) -> None:
+    data = b"no tar"
+    changes = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    hub.add("me/set", "dataset", {"sio.json": manifest_with(there, **changes), "data/train-000000.tar": data})
+    with pytest.raises(InputError, match=r"^hub:me/set: its shards are not sound .* Its owner must publish it again"):
+        load_source("hub:me/set")
 
 
 def test_a_source_is_of_one_commit_while_the_branch_moves(
@@ -283,7 +357,7 @@ def test_a_set_with_a_bad_manifest_is_no_source(
         "incomplete": json.dumps(replace(Manifest.read(tiny_set), complete=False, shards=()).to_json()),
     }
     hub.add("me/set", "dataset", {"sio.json": texts[manifest].encode()})
-    with pytest.raises(InputError, match="ts owner must publish it again"):
+    with pytest.raises(InputError, match=r"ts owner must (complete it and )?publish it again"):
         load_source("hub:me/set")
     assert not hub.count("cdn")
 
