@@ -224,8 +224,10 @@ def test_samples_of_a_filtered_set_are_made_again(tiny_set: Path, tiny_generator
 @pytest.mark.parametrize(
     ("lie", "message"),
     [
-        ({"key": "000000005"}, "not those that the recipe plans"), ({"key": "-00000005"}, "not those that the recipe plans"),
-        ({"key": "1" * 30}, "not those that the recipe plans"), ({"key": "100000000"}, "not those that the recipe plans"),
+        ({"key": "000000005"}, "not those that the recipe plans"),
+        ({"key": "-00000005"}, "not those that the recipe plans"),
+        ({"key": "1" * 30}, "not those that the recipe plans"),
+        ({"key": "100000000"}, "not those that the recipe plans"),
         ({"key": None}, "do not say where it comes from"), ({"seed": -1}, "not those that the recipe plans"),
         ({"seed": 10**30}, "not those that the recipe plans"), ({"seed": "1"}, "not those that the recipe plans"),
         ({"recipe": "0" * 64}, "no sample of the set"),
