@@ -1,7 +1,7 @@
 """Bundles: several sets in one folder or repository, each a configuration of `load_dataset`, or a split of one."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +15,9 @@ from sio_data.sets import SyntheticSet, find_sets, open_set
 
 _CONFIG = re.compile(r"\w[\w.-]*", re.ASCII)
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
-_LISTED = re.compile(rf"({_CONFIG.pattern}(/{_SPLIT.pattern})?)/data/train-\*\.tar", re.ASCII)
+_PART = rf"{_CONFIG.pattern}(/{_SPLIT.pattern})?"
+_LISTED = re.compile(rf"({_PART})/data/train-\*\.tar", re.ASCII)
+_MANIFEST_OF_PART = re.compile(rf"({_PART})/{re.escape(MANIFEST)}", re.ASCII)
 _ALL_SPLITS = "all"  # what load_dataset calls all of them together
 _FIRST_SPLITS = ("train", "validation", "test")
 
@@ -75,6 +77,18 @@ def parts_digest(parts: list[Part]) -> str:
 def is_bundle(folder: Path) -> bool:
     """Tell whether a folder holds sets and is none itself."""
     return not (folder / MANIFEST).exists() and bool(find_sets(folder))
+
+
+def find_parts(paths: Collection[str]) -> list[str]:
+    """List the folders of a bundle's sets among the files of a repository; none if it is a set or something else.
+
+    Args:
+        paths: Of all its files, with forward slashes.
+    """
+    if MANIFEST in paths:
+        return []
+    found = {match[1] for path in paths if (match := _MANIFEST_OF_PART.fullmatch(path))}
+    return sorted(path for path in found if path.partition("/")[0] not in found - {path})
 
 
 def open_bundle(folder: str | Path, default: str | None = None) -> Bundle:

@@ -19,7 +19,7 @@ from sio_data.errors import (
     SettingsMismatchError,
     SioDataError,
 )
-from sio_data.hub import contents, publishing
+from sio_data.hub import publishing, set_contents
 from sio_data.hub.repository import Repository
 from sio_data.manifest import Manifest
 from sio_data.set_card import NOTES_MARK, render_set_card
@@ -143,7 +143,7 @@ def test_what_was_made_of_the_set_goes_along(hub: Hub, damaged: Path, monkeypatc
     (damaged / "thumbnails/notes.txt").touch()
     (damaged / "measures.json").write_text("{}")
     found = SimpleNamespace(rows=lambda: [("distance", "7.5")])
-    monkeypatch.setattr(contents, "find_measures", lambda folder, digest: found)
+    monkeypatch.setattr(set_contents, "find_measures", lambda folder, digest: found)
     publish(damaged, "me/set")
     assert sheets
     assert {*store(hub)} == FILES | sheets | {"gallery.html", "measures.json"}
