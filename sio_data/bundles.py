@@ -134,12 +134,26 @@ def _order(part: Part) -> tuple[str, int, str]:
     return part.config, place, part.split
 
 
+def listed_parts(folder: Path) -> dict[str, dict[str, str]]:
+    """List the sets that a bundle's card names, whether or not they are there.
+
+    Returns:
+        Of each configuration, the default one first, the paths of its sets by split.
+    """
+    entries = sorted(_card_configs(folder), key=lambda entry: entry.get("default") is not True)
+    named = {str(entry.get("config_name")): _listed_splits(entry.get("data_files")) for entry in entries}
+    return {config: splits for config, splits in named.items() if splits}
+
+
+def _listed_splits(files: object) -> dict[str, str]:
+    listed = [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    found = {str(file.get("split")): _LISTED.fullmatch(str(file.get("path"))) for file in listed}
+    return {split: match[1] for split, match in found.items() if match}
+
+
 def listed_sets(folder: Path) -> list[Path]:
     """List the folders of the sets that a bundle's card names, whether or not they are there."""
-    lists = [entry.get("data_files") for entry in _card_configs(folder)]
-    files = [file for files in lists if isinstance(files, list) for file in files]
-    paths = [str(file.get("path")) for file in files if isinstance(file, dict)]
-    return [folder / found[1] for path in paths if (found := _LISTED.fullmatch(path))]
+    return [folder / path for splits in listed_parts(folder).values() for path in splits.values()]
 
 
 def _card_default(folder: Path, names: list[str]) -> str:

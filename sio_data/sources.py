@@ -20,7 +20,7 @@ from PIL import Image
 
 from sio_data.embedded import EMBEDDED, load_embedded, split_indices
 from sio_data.errors import InputError, UnknownNameError
-from sio_data.foreign import find_columns, open_dataset
+from sio_data.foreign import find_columns
 from sio_data.hub.names import HubName
 from sio_data.image_set import UNLABELLED, ImageSet
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
@@ -29,6 +29,7 @@ from sio_data.progress import progress
 from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.sets import open_set
 from sio_data.source_names import SourceName, Split, choose_split, find_split
+from sio_data.splits import open_splits
 
 _HELD_OUT = 0.1  # of the training split, where a data set has no validation split
 
@@ -120,7 +121,7 @@ def _resized(images: ImageSet, size: int | None) -> ImageSet:
 
 
 def _load_dataset(source: SourceName, split: Split, image_size: int | None, labelled: bool, hold_out: bool) -> ImageSet:
-    whole = open_dataset(source)
+    whole = open_splits(source)
     chosen = _choose_split(source, list(whole), split, labelled)
     rows = whole[chosen]
     image_column, label_column = find_columns(rows.features, source, labelled)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from huggingface_hub.constants import is_offline_mode
 
@@ -14,39 +14,85 @@ from sio_data.hub.names import HubName
 from sio_data.manifest import MANIFEST, Manifest
 
 
-def cached_set(name: HubName) -> Path | None:
+def cached_set(name: HubName, place: str = "", also: Sequence[str] = ()) -> Path | None:
     """Fetch a synthetic set into the cache, as far as it is not there, and check every hash.
 
     The revision is resolved once: all files are of one commit. Without a network, what is in the cache is taken.
 
+    Args:
+        name: Of the repository.
+        place: Of a bundle, the folder of the set in it.
+        also: Other files of the set to fetch.
+
     Returns:
-        The folder of `sio.json` and the shards; None if the repository holds no `sio.json`.
+        The folder of `sio.json` and the shards; None if there is no `sio.json`.
 
     Raises:
         InputError: There is no such repository or revision, or its `sio.json` is not sound.
         SioDataError: The Hub cannot be reached, or a file came damaged.
     """
     with quiet():
-        try:
-            folder = download(name, "dataset", MANIFEST).parent
-        except MissingFileError:
+        top = cached_manifest(name, place)
+        if top is None:
             return None
-        except SioDataError:
-            if is_offline_mode():  # `load_dataset` may have the repository in a cache of its own
-                return None
-            raise
-        check_size(name, MANIFEST, (folder / MANIFEST).stat().st_size)
-        try:
-            manifest = Manifest.read(folder)
-        except CorruptSetError as error:
-            forget([folder / MANIFEST])
-            raise InputError(f"{name}: its {MANIFEST} is not sound. Its owner must publish it again.") from error
-        if not manifest.complete:
-            raise InputError(f"{name} is incomplete: its owner must publish it again.")
-        download_all(replace(name, revision=folder.name), "dataset", [record.path for record in manifest.shards])
-        damaged = [record.path for record in manifest.shards if sha256_file(folder / record.path) != record.sha256]
+        folder = top / place
+        shards = Manifest.read(folder).shards
+        paths = [inside(place, path) for path in (*also, *(record.path for record in shards))]
+        download_all(replace(name, revision=top.name), "dataset", paths)
+        damaged = [record.path for record in shards if sha256_file(folder / record.path) != record.sha256]
         _refuse_damaged(name, folder, damaged)
     return folder
+
+
+def cached_manifest(name: HubName, place: str = "") -> Path | None:
+    """Fetch the `sio.json` of a set into the cache, and check it in itself.
+
+    Returns:
+        The folder of the repository in the cache, whose name is the commit; None if there is no `sio.json`.
+
+    Raises:
+        InputError: There is no such repository or revision, or the `sio.json` is not sound.
+        SioDataError: The Hub cannot be reached.
+    """
+    path = inside(place, MANIFEST)
+    top = cached_text(name, path)
+    if top is None:
+        return None
+    try:
+        manifest = Manifest.read(top / place)
+    except CorruptSetError as error:
+        forget([top / path])
+        raise InputError(f"{name}: its {path} is not sound. Its owner must publish it again.") from error
+    if not manifest.complete:
+        raise InputError(f"{name} is incomplete ({path}): its owner must publish it again.")
+    return top
+
+
+def cached_text(name: HubName, path: str) -> Path | None:
+    """Fetch a small file of a data set into the cache.
+
+    Returns:
+        The folder of the repository in the cache, whose name is the commit; None if there is no such file.
+
+    Raises:
+        InputError: There is no such repository or revision, or the file is too large.
+        SioDataError: The Hub cannot be reached.
+    """
+    try:
+        place = download(name, "dataset", path)
+    except MissingFileError:
+        return None
+    except SioDataError:
+        if is_offline_mode():  # `load_dataset` may have the repository in a cache of its own
+            return None
+        raise
+    check_size(name, path, place.stat().st_size)
+    return place.parents[path.count("/")]
+
+
+def inside(place: str, path: str) -> str:
+    """Give the path in the repository of a file of a set."""
+    return PurePosixPath(place, path).as_posix()
 
 
 def cached_files(name: HubName, paths: Sequence[str]) -> Path:
