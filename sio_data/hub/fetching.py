@@ -9,6 +9,7 @@ from typing import NamedTuple
 from huggingface_hub.hf_api import RepoFile
 
 from sio_data.bundles import find_parts
+from sio_data.compilation import DROPPED
 from sio_data.engines.claims import claim
 from sio_data.errors import CorruptSetError, FolderInUseError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import as_folder, check_output_folder, flush_tree, is_url, remove_tree
@@ -172,7 +173,7 @@ def _wanted(found: _Found, folder: Path) -> list[str]:
     paths = [CARD]
     for place in found.sets:
         always = [str(place / name) for name in (MANIFEST, CARD, PREVIEW)]
-        paths += always + [path for name in (INDEX, MEASURES) if (path := str(place / name)) in found.remote]
+        paths += always + [path for name in (INDEX, DROPPED, MEASURES) if (path := str(place / name)) in found.remote]
         paths += [str(place / record.path) for record in Manifest.read(folder / place).shards]
     return list(dict.fromkeys(paths))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sio_data.bundle_card import render_bundle_card
 from sio_data.bundles import Part, find_parts, open_bundle
+from sio_data.compilation import DROPPED, Compilation
 from sio_data.errors import InputError
 from sio_data.files import json_text
 from sio_data.gallery import PAGE, THUMBNAILS
@@ -24,7 +25,7 @@ from sio_data.sets import PREVIEW
 INDEX = "_info.json"
 _OF_SET = re.compile(
     r"README\.md|sio\.json|preview\.png|data/[a-z]+-\d{6}\.tar|_info\.json|measures\.json|gallery\.html"
-    r"|thumbnails/sheet-[0-9a-f]{32}\.webp"
+    r"|thumbnails/sheet-[0-9a-f]{32}\.webp|dropped\.csv"
 )
 
 
@@ -85,9 +86,11 @@ class SetContents:
         }
 
     def _extras(self) -> Iterator[Path]:
-        """List what others made of this very data: an index for timm, the measures, the gallery."""
+        """List what else is of this very data: an index for timm, what a filter dropped, the measures, the gallery."""
         if (self._folder / INDEX).is_file():
             yield self._folder / INDEX
+        if isinstance(self._manifest.recipe, Compilation) and DROPPED in self._manifest.recipe.rule:
+            yield self._folder / DROPPED
         if self._measures:
             yield self._folder / MEASURES
         page = self._folder / PAGE

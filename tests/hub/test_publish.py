@@ -10,7 +10,7 @@ import yaml
 
 from sio_data import Classifier, build_gallery, fetch, load_source, open_set, publish
 from sio_data.cli import main
-from sio_data.compilation import Compilation, SourceFile
+from sio_data.compilation import DROPPED, Compilation, SourceFile
 from sio_data.errors import (
     CorruptSetError,
     FolderInUseError,
@@ -19,6 +19,7 @@ from sio_data.errors import (
     SettingsMismatchError,
     SioDataError,
 )
+from sio_data.files import sha256_bytes
 from sio_data.hub import publishing, set_contents
 from sio_data.hub.repository import Repository
 from sio_data.manifest import Manifest
@@ -158,12 +159,14 @@ def test_measures_go_out_with_the_card_and_pictures_of_real_images_stay(hub: Hub
     assert "12.35 (2,000 synthetic, 45,000 real images)" in store(hub)["README.md"].decode()
 
 
-def test_a_compiled_set_goes_out_and_comes_back(hub: Hub, tmp_path: Path) -> None:
+def test_a_compiled_set_goes_out_and_comes_back_with_the_list_of_what_was_dropped(hub: Hub, tmp_path: Path) -> None:
     sources = (SourceFile("old.npz", "0" * 64),)
+    dropped = b"key,why\n"
     compilation = Compilation(
-        "import", sources, {"seed": 1}, "1" * 64, ("cat", "dog", "owl"), (5, 0, 2), 4, shard_size=3
+        "import", sources, {DROPPED: sha256_bytes(dropped)}, "1" * 64, ("cat", "dog", "owl"), (5, 0, 2), 4, shard_size=3
     )
     compile_set(tmp_path / "set", compilation)
+    (tmp_path / "set" / DROPPED).write_bytes(dropped)
     assert publish(tmp_path / "set", "me/set", tag="v1").licence == "mit"
     assert not verify(fetch("me/set@v1", tmp_path / "out").folder).faults
     assert load_source("hub:me/set@v1").digest == load_source(str(tmp_path / "set")).digest
