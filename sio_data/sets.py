@@ -45,16 +45,15 @@ class SyntheticSet:
         """
         recipe = self.manifest.recipe
         try:
-            images = np.empty((recipe.samples, recipe.image_size, recipe.image_size, 3), np.uint8)
+            images = np.empty((recipe.samples, 3, recipe.image_size, recipe.image_size), np.uint8)
         except MemoryError as error:
             raise InputError(f"{self.folder} does not fit in memory: {recipe.samples:,} images.") from error
         labels = np.empty(recipe.samples, np.int64)
         with progress(f"reading {self.folder}", recipe.samples) as advance:
             for place, sample in enumerate(self.samples()):
-                images[place], labels[place] = sample.image, sample.label
+                images[place], labels[place] = sample.image.transpose(2, 0, 1), sample.label
                 advance(1, "")
-        pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        return ImageSet(pixels, torch.from_numpy(labels), recipe.class_names, str(self.folder))
+        return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), recipe.class_names, str(self.folder))
 
     def samples(self) -> Iterator[Sample]:
         """Read the samples one after the other, in the order of the set; the hash of each shard is checked before.
