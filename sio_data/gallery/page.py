@@ -87,7 +87,11 @@ def _command(synthetic: SyntheticSet) -> list[str] | None:
         return None
     weights = synthetic.manifest.origin.weights
     where = ["--weights", weights.replace("…", "path/to", 1)] if weights.startswith("…/") else []
-    return [f"{shlex.join(['sio-data', 'regenerate', _name(synthetic)])} ", f" {shlex.join([*where, '--out'])} ", ".png"]
+    return [
+        f"{shlex.join(['sio-data', 'regenerate', _name(synthetic)])} ",
+        f" {shlex.join([*where, '--out'])} ",
+        ".png",
+    ]
 
 
 def _name(synthetic: SyntheticSet) -> str:
