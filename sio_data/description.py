@@ -1,4 +1,4 @@
-"""What a folder holds: a synthetic set, complete or not, a bundle, or trained classifiers. No shard or weight is read."""
+"""What a folder holds: synthetic sets, complete or not, or trained classifiers. No shard and no weight is read."""
 
 import shlex
 from collections.abc import Mapping

@@ -44,7 +44,7 @@ def render_set_card(
         title=_title(manifest),
         samples=recipe.samples,
         refused=manifest.draws - recipe.samples,
-        source=f"hub:{repository}{f'@{tag}' if tag else ''}" if repository else "path/to/this/folder",
+        source=Verbatim(f"hub:{repository}{f'@{tag}' if tag else ''}" if repository else "path/to/this/folder"),
         repository=repository,
         tag=tag,
         models=models,
