@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sio_data.commands import changed, command_line
+from sio_data.commands import changed, command_line, shown_place
 from sio_data.compilation import DROPPED
 from sio_data.engines.job import ShardJob
 from sio_data.errors import InputError
-from sio_data.files import as_folder, write_text
+from sio_data.files import as_folder, is_url, write_text
 from sio_data.filtering.networks import Networks
 from sio_data.filtering.rules import Rules
 from sio_data.filtering.selection import Selection
@@ -73,21 +73,28 @@ def filter_set(
     """
     rules = Rules(tuple(drop), keep, ratio, bits)
     synthetic, target = open_set(folder), as_folder(out)
+    if (
+        not is_url(target)
+        and not is_url(synthetic.folder)
+        and target.resolve().is_relative_to(synthetic.folder.resolve())
+    ):
+        raise InputError(f"{out} lies in the set itself; name a folder outside of it.")
     networks = Networks.open(rules, synthetic, classifier, features, real, device)
     rules, evidence = networks.rules, networks.judge.look(synthetic, networks.image_size)
     verdicts = rules.sort(evidence, synthetic.manifest.recipe.class_names, networks.known)
     selection = Selection(synthetic, evidence, verdicts)
     if not len(selection.kept):
         raise InputError(f"no image of {folder} would be left.")
-    options: dict[str, object] = {
-        "classifier": classifier,
-        "keep": keep,
-        "drop": tuple(drop),
-        "real": real,
-        "features": features,
-    }
-    options |= changed(filter_set, ratio=ratio, bits=bits)
-    origin = replace(synthetic.manifest.origin, command=command_line("filter", [str(folder)], **options))
+    places = {"classifier": classifier, "real": real, "features": features}
+    command = command_line(
+        "filter",
+        [shown_place(str(folder))],
+        keep=keep,
+        drop=rules.drop,
+        **{name: place and shown_place(place) for name, place in places.items()},
+        **changed(filter_set, ratio=ratio, bits=bits),
+    )
+    origin = replace(synthetic.manifest.origin, command=command)
     compilation = selection.compile({**networks.about, **rules.about})
     manifest = begin(target, Manifest(compilation, origin))
     write_text(target / DROPPED, selection.listing)

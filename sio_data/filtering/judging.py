@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sio_data.errors import InputError
 from sio_data.progress import progress
-from sio_data.quality.agreement import predict
 from sio_data.quality.batches import BATCH, LabelledBatch, set_batches
 from sio_data.quality.comparison import RealSplits
 from sio_data.quality.duplicates import pixel_digests
@@ -27,7 +27,9 @@ class Evidence:
 
     Attributes:
         labels: int64 [N].
-        confidence: float64 [N], the classifier's probability of the label, rounded; empty without a classifier.
+        odds: float64 [N], logarithm of the odds that the classifier gives the label: it tells images apart whose
+            probabilities all round to 1. Empty without a classifier.
+        confidence: float64 [N], the classifier's probability of the label, rounded; empty without one.
         named: int64 [N], the classifier's class, as an index into its class names; empty without one.
         ratio: float64 [N], distance to the nearest real image over the mean distance to the 50 nearest; empty if
             nobody looked for near-copies.
@@ -36,6 +38,7 @@ class Evidence:
     """
 
     labels: npt.NDArray[np.int64]
+    odds: npt.NDArray[np.float64]
     confidence: npt.NDArray[np.float64]
     named: npt.NDArray[np.int64]
     ratio: npt.NDArray[np.float64]
@@ -93,21 +96,29 @@ class Judge:
                 if self._extractor:
                     copies.append(self._search(self._extractor, batch))
                 advance(len(batch), "")
-        confidence, named = _join(opinions)
-        ratio, bits = _join(copies)
+        odds, confidence, named = _join(opinions, 3)
+        ratio, bits = _join(copies, 2)
         _, first, inverse = np.unique(np.concatenate(digests), return_index=True, return_inverse=True)
-        return Evidence(np.concatenate(labels), confidence, named.astype(np.int64), ratio, bits, first[inverse])
+        labelled, named = np.concatenate(labels), named.astype(np.int64)
+        return Evidence(labelled, odds, confidence.round(_DIGITS), named, ratio, bits, first[inverse])
 
     def _search(self, extractor: Extractor, batch: LabelledBatch) -> npt.NDArray[np.float64]:
         ratio = self._by_features(extractor(batch.images)).distance.round(_DIGITS)
         return np.stack((ratio, self._by_hash(perceptual_hashes(batch.images)).distance))
 
 
+@torch.inference_mode()
 def _ask(classifier: Classifier, batch: LabelledBatch, places: torch.Tensor) -> npt.NDArray[np.float64]:
-    probabilities = predict(classifier, batch.images).double()
-    confidence = probabilities.gather(1, places[batch.labels][:, None]).flatten().numpy()
-    return np.stack((confidence.round(_DIGITS), probabilities.argmax(1).double().numpy()))
+    """Give the log-odds and the probability of each label, and the class that the classifier names."""
+    device = next(classifier.parameters()).device
+    logits = classifier(batch.images.to(device)).double().cpu()
+    if not torch.isfinite(logits).all():
+        raise InputError("the classifier gives logits that are NaN or infinite: nothing can be judged by it.")
+    own = places[batch.labels][:, None]
+    odds = logits.gather(1, own) - logits.scatter(1, own, -torch.inf).logsumexp(1, keepdim=True)
+    found = torch.cat((odds, odds.sigmoid(), logits.argmax(1, keepdim=True).double()), 1)
+    return found.numpy().T
 
 
-def _join(parts: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    return np.concatenate(parts, 1) if parts else np.empty((2, 0))
+def _join(parts: list[npt.NDArray[np.float64]], rows: int) -> npt.NDArray[np.float64]:
+    return np.concatenate(parts, 1) if parts else np.empty((rows, 0))

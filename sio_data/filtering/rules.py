@@ -1,7 +1,9 @@
 """Which images of a set are kept, and why the others are not."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -85,8 +87,9 @@ class Rules:
         if self.keep is not None:
             for label in range(len(names)):
                 candidates = np.flatnonzero((verdicts == KEPT) & (evidence.labels == label))
-                best_first = np.argsort(-evidence.confidence[candidates], kind="stable")
-                verdicts[candidates[best_first[int(np.ceil(self.keep * len(candidates))) :]]] = UNSURE
+                surest_first = candidates[np.argsort(-evidence.odds[candidates], kind="stable")]
+                kept = math.ceil(Fraction(str(self.keep)) * len(candidates))  # 0.07 of 100 is 7, not 8
+                verdicts[surest_first[kept:]] = UNSURE
         return verdicts
 
     def _speaks_against(

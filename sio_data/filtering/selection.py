@@ -34,6 +34,7 @@ class Selection:
     def __init__(self, synthetic: SyntheticSet, evidence: Evidence, verdicts: npt.NDArray[np.str_]) -> None:
         self._synthetic, self._evidence, self._verdicts = synthetic, evidence, verdicts
         self.kept = np.flatnonzero(verdicts == KEPT)
+        self._name = synthetic.folder.resolve().name
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -74,7 +75,7 @@ class Selection:
         dropped = {f"dropped {reason}": count for reason, count in self.dropped.items()}
         return Compilation(
             kind="filter",
-            sources=(SourceFile(self._synthetic.folder.name, manifest.digest),),
+            sources=(SourceFile(self._name, manifest.digest),),
             rule={**rule, **dropped, DROPPED: sha256_bytes(self.listing.encode())},
             order=sha256_json(self.kept.tolist()),
             class_names=recipe.class_names,
