@@ -12,7 +12,7 @@ from sio_data.errors import CorruptSetError, IncompleteError, InputError
 from sio_data.files import as_folder
 from sio_data.image_set import ImageSet
 from sio_data.images import first_of_each, write_class_grid
-from sio_data.manifest import MANIFEST, Manifest
+from sio_data.manifest import MANIFEST, Manifest, find_sets
 from sio_data.progress import progress
 from sio_data.shards import Sample, read_shard
 
@@ -112,13 +112,6 @@ def no_set(folder: Path) -> InputError:
     if several:
         return InputError(f"{folder} is no synthetic set, but holds some: name one of them, like {several[0]}.")
     return InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
-
-
-def find_sets(folder: Path) -> list[Path]:
-    """List the sets that lie in a folder, or in a folder of it; hidden ones do not count."""
-    found = {path.parent for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/{MANIFEST}")}
-    visible = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return sorted((path for path in visible if path.parent not in found), key=str)
 
 
 def refuse_unknown_shards(folder: Path, paths: Iterable[str]) -> None:
