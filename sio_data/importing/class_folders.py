@@ -77,12 +77,18 @@ class ClassFolders:
         with os.scandir(folder) as found:
             entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
         for entry in entries:
-            if entry.is_symlink() and not Path(entry).resolve().is_relative_to(self._folder.resolve()):
-                raise InputError(
-                    f"{entry.path} is a link that leads out of {self._folder}. Put what it leads to there."
-                )
+            if entry.is_symlink():
+                self._check_link(entry.path)
             check_name(entry.name, folder)
         return entries
+
+    def _check_link(self, path: str) -> None:
+        try:
+            target = Path(path).resolve(strict=True)
+        except (OSError, RuntimeError) as error:  # RuntimeError: of a loop, before Python 3.13
+            raise InputError(f"{path} is a link that leads nowhere. Remove it.") from error
+        if not target.is_relative_to(self._folder.resolve()):
+            raise InputError(f"{path} is a link that leads out of {self._folder}. Put what it leads to there.")
 
     def _load(self, place: int) -> bytes:
         with (self._folder / self._paths[place]).open("rb") as file:

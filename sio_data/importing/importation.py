@@ -26,7 +26,7 @@ from sio_data.sets import SyntheticSet, open_set
 from sio_data.shards import Batch
 
 _BATCH_BYTES = 1 << 22
-_MAX_UNNAMED = 10_000
+_MAX_CLASSES = 10_000
 _UNKNOWN = SourceFile("", "0" * 64)
 
 
@@ -141,8 +141,8 @@ def import_set(
 
 def _check_request(sources: Sequence[str | Path], folder: Path, image_size: int | None, seed: int) -> None:
     """Refuse early what needs no look at the source."""
-    if not sources:
-        raise InputError("name the files or the folder to import.")
+    if not sources or "" in sources:
+        raise InputError("name the files or the folder to import; . is the current folder.")
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
         raise InputError(f"image_size must be from 1 to {MAX_IMAGE_SIZE}, not {image_size}.")
     if not 0 <= seed < 2**63:
@@ -160,17 +160,20 @@ def _match_classes(archive: Archive, classes: Sequence[str] | None) -> tuple[tup
     most = int(labels.max())
     if own is not None:
         names = tuple(own if classes is None else classes)
+        if max(len(own), len(names)) > _MAX_CLASSES:
+            raise ClassMapError(f"there are {len(own):,} classes in the source; at most {_MAX_CLASSES:,} are allowed.")
+        places = {name: place for place, name in enumerate(names)}
         for name in own:
-            if name not in names:
+            if name not in places:
                 raise UnknownNameError("class", name, names, "It is one of the source's.")
-        return names, np.array([names.index(name) for name in own], np.int32)[labels]
+        return names, np.array([places[name] for name in own], np.int32)[labels]
     if classes is not None:
         if most >= len(classes):
             raise ClassMapError(
                 f"the source has the label {most}, and {len(classes)} classes are given: 0 to {len(classes) - 1}."
             )
         return tuple(classes), labels
-    if most >= _MAX_UNNAMED:
+    if most >= _MAX_CLASSES:
         raise ClassMapError(
             f"the source has the label {most}: too many classes to call them by their numbers. Give --class."
         )

@@ -1,5 +1,7 @@
+import io
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from sio_data import import_set, load_source, open_set, verify
 from sio_data.cli import main
@@ -200,6 +202,44 @@ def test_pictures_of_any_kind_become_rgb(tmp_path: Path) -> None:
     for sample_ in read(tmp_path / "set"):
         if "bit" not in sample_.metadata["source"]["file"]:
             assert np.abs(sample_.image.astype(int) - 200).max() <= 4  # of palettes
+
+
+def photograph(orientation: int) -> bytes:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(IMAGES[0]).save(buffer, "PNG", exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["tree", "tar"])
+def test_photographs_are_turned_as_load_dataset_turns_them(form: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tree/thing"
+    folder.mkdir(parents=True)
+    for orientation in range(10):
+        (folder / f"{orientation}.png").write_bytes(photograph(orientation))
+    loaded = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    expected = {orientation: np.asarray(row["image"]) for orientation, row in enumerate(loaded)}
+    assert len({image.tobytes() for image in expected.values()}) == 8
+    files = [file for n in range(10) for file in ((f"{n}.png", photograph(n)), (f"{n}.cls", b"0"))]
+    source = tmp_path / "tree" if form == "tree" else write_tar(tmp_path / "x.tar", files)
+    import_set(source, tmp_path / "set")
+    found = {row_of(sample_.metadata["source"]): sample_.image for sample_ in read(tmp_path / "set")}
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[orientation], expected[orientation]) for orientation in expected)
+
+
+def test_a_picture_with_damaged_exif_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "tree/thing").mkdir(parents=True)
+    data = photograph(6)
+    at = data.index(b"MM\0*")
+    for name, exif in (("magic.png", b"xxxx"), ("offset.png", b"MM\0*\xff\xff\xff\xff")):
+        chunk = data[at - 4 : at] + exif + data[at + len(exif) :]
+        end = 4 + int.from_bytes(data[at - 8 : at - 4], "big")
+        damaged = data[: at - 4] + chunk[:end] + zlib.crc32(chunk[:end]).to_bytes(4, "big") + chunk[end + 4 :]
+        (tmp_path / "tree/thing" / name).write_bytes(damaged)
+    import_set(tmp_path / "tree", tmp_path / "set")
+    assert [np.array_equal(sample_.image, IMAGES[0]) for sample_ in read(tmp_path / "set")] == [True, True]
 
 
 @pytest.mark.parametrize("form", ["npz", "tree", "tars"])
