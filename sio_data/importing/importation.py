@@ -80,6 +80,10 @@ def import_set(
     which classes are spread evenly. Archives of arrays take the same memory whatever their size. A call that was
     killed at any moment, and is made again, ends in the same bytes.
 
+    Pictures, and what is compressed, are unpacked into a scratch file on the set's disk, which is gone in the end:
+    N * H * W * 3 bytes beside the set, of the size that the images have in it. Photographs are turned upright as their
+    EXIF says.
+
     Args:
         sources: A file or folder, or several files that belong together, in order.
         out: The set's folder, or a URL like `s3://bucket/folder`: new, empty, or begun by the same call.

@@ -1,6 +1,7 @@
 import io
 import shutil
 import subprocess
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -307,6 +308,18 @@ def test_what_webdatasets_writer_and_gnu_tar_write_can_be_read(tmp_path: Path) -
 def test_a_set_of_ours_can_be_imported_by_its_tars(tiny_set: Path, tmp_path: Path) -> None:
     done = import_set(tiny_set / "data", tmp_path / "set", label_key="class")
     assert {*done.compilation.class_names} == {"zero", "one", "two", "three", "four", "five"}
+
+
+@pytest.mark.parametrize("form", ["compressed", "tree", "tars"])
+def test_a_disk_that_fills_while_unpacking_is_told_and_nothing_is_written(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse: Callable[..., str]
+) -> None:
+    (tmp_path / "source").mkdir()
+    sources = FORMATS[form](tmp_path / "source")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **options: Path("/dev/full").open("w+b"))
+    message = refuse("import", *sources, "--out", tmp_path / "set", unchanged=tmp_path, code=1)
+    assert f"no space is left for unpacking in {tmp_path}. Make space and run the same command again." in message
+    assert not (tmp_path / "set").exists()
 
 
 def test_without_space_to_unpack_nothing_is_written(
