@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from sio_data.compilation import SourceFile
 from sio_data.errors import InputError
+from sio_data.files import sha256_bytes
 from sio_data.images import Pixels
 from sio_data.importing.archive import Places, check_name
 from sio_data.importing.npy import StoredImages
@@ -97,14 +99,21 @@ class ClassFolders:
     def _name(self, place: int) -> str:
         return str(self._folder / self._paths[place])
 
-    def settle(self, scratch: Path | None) -> tuple[SourceFile, ...]:
+    def hash(self) -> tuple[SourceFile, ...]:
         """See `Archive`. The hash of a folder is that of the list that `sha256sum` gives of its pictures."""
+        return self._hash_list(self._pictures.visit(sha256_bytes))
+
+    def settle(self, scratch: Path | None) -> tuple[SourceFile, ...]:
+        """See `Archive`. Each picture is read once: what is hashed is what is unpacked."""
         pixels = self._held.enter_context(open_scratch(scratch, math.prod(self._pictures.shape)))
-        digests = self._pictures.unpack(pixels, lambda data: hashlib.sha256(data).hexdigest())
+        sources = self._hash_list(self._pictures.unpack(pixels, sha256_bytes))
+        self._images = StoredImages(pixels, 0, self._pictures.shape, str(self._folder))
+        return sources
+
+    def _hash_list(self, digests: Iterable[str]) -> tuple[SourceFile, ...]:
         whole = hashlib.sha256()
         for path, digest in zip(self._paths, digests, strict=True):
             whole.update(f"{digest}  {path}\n".encode())
-        self._images = StoredImages(pixels, 0, self._pictures.shape, str(self._folder))
         return (SourceFile(self._folder.resolve().name, whole.hexdigest()),)
 
     def read(self, places: Places) -> Pixels:

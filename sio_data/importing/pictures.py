@@ -85,15 +85,24 @@ class Pictures:
             data = self._load(number)
             return self._decode(number, data), visit(data)
 
-        with _strict(), progress("looking at all images", self._count) as advance:
-            step = max(_THREADS, _BYTES_AT_ONCE // math.prod(self.shape[1:]))
+        with _strict():
+            for pixels, found in self._each("looking at all images", look_at):
+                target.write(pixels.tobytes())
+                yield found
+        target.flush()
+
+    def visit(self, visit: Callable[[bytes], Found]) -> Iterator[Found]:
+        """Give what `visit` makes of the bytes of every one, and decode none."""
+        return self._each("hashing all images", lambda number: visit(self._load(number)))
+
+    def _each(self, doing: str, look_at: Callable[[int], Found]) -> Iterator[Found]:
+        """Apply a function to the number of every one, in order, some at a time."""
+        step = max(_THREADS, _BYTES_AT_ONCE // math.prod(self.shape[1:]))
+        with progress(doing, self._count) as advance:
             for start in range(0, self._count, step):
                 numbers = range(start, min(start + step, self._count))
-                for pixels, found in _in_threads(look_at, numbers):
-                    target.write(pixels.tobytes())
-                    yield found
+                yield from _in_threads(look_at, numbers)
                 advance(len(numbers), "")
-        target.flush()
 
     def _decode(self, number: int, data: bytes) -> Pixels:
         with self._open(number, data) as picture:
@@ -125,7 +134,7 @@ def _turn_upright(picture: Image.Image) -> Image.Image:
     """Turn or mirror a picture as its EXIF says, which cameras write; `load_dataset` does so, too."""
     picture.load()
     try:
-        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, ValueError, struct.error):  # many pictures have a damaged EXIF, and sound pixels
         return picture
     return picture if turn is None else picture.transpose(turn)

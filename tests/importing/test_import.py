@@ -17,7 +17,9 @@ from sio_data.cli import main
 from sio_data.errors import ClassMapError, SettingsMismatchError, UnknownNameError
 from sio_data.files import sha256_file
 from sio_data.importing import importation
+from sio_data.importing.formats import open_archive
 from sio_data.importing.order import spread_evenly
+from sio_data.manifest import Manifest
 from sio_data.shards import Batch, Sample
 from tests.conftest import snapshot
 from tests.importing.archives import COUNTS, FORMATS, IMAGES, LABELS, NAMES, png, sample, write_tar, write_tree
@@ -89,6 +91,108 @@ def test_a_changed_source_is_not_mixed_with_what_was_begun(tmp_path: Path) -> No
     with pytest.raises(SettingsMismatchError, match="sources"):
         import_set(sources, tmp_path / "set")
     assert snapshot(tmp_path / "set") == before
+
+
+@pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make methods of the archives that are opened from here on fail."""
+
+    def forbid_methods(*names: str) -> None:
+        def open_forbidden(*arguments: Any) -> Any:
+            archive = open_archive(*arguments)
+            for name in names:
+                monkeypatch.setattr(archive, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
+            return archive
+
+        monkeypatch.setattr(importation, "open_archive", open_forbidden)
+
+    return forbid_methods
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_settings_are_refused_before_the_source_is_hashed(
+    form: str, tmp_path: Path, forbid: Callable[..., None]
+) -> None:
+    (tmp_path / "source").mkdir()
+    sources = FORMATS[form](tmp_path / "source")
+    import_set(sources, tmp_path / "set")
+    before = snapshot(tmp_path / "set")
+    forbid("hash", "settle")
+    others: list[dict[str, Any]] = [{"seed": 1}, {"shard_size": 9}, {"image_format": "webp"}, {"image_size": 2}]
+    for other in others:
+        with pytest.raises(SettingsMismatchError, match=next(iter(other))):
+            import_set(sources, tmp_path / "set", **other)
+    assert snapshot(tmp_path / "set") == before
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_of_a_complete_set_the_source_is_hashed_and_not_unpacked(
+    form: str, tmp_path: Path, forbid: Callable[..., None]
+) -> None:
+    (tmp_path / "source").mkdir()
+    sources = FORMATS[form](tmp_path / "source")
+    import_set(sources, tmp_path / "set", shard_size=16)
+    before = snapshot(tmp_path / "set")
+    forbid("settle", "read")
+    assert import_set(sources, tmp_path / "set", shard_size=16).made == 0
+    assert snapshot(tmp_path / "set") == before
+
+
+def test_a_folder_that_was_begun_without_a_shard_is_begun_anew_with_other_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = FORMATS["npz"](tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(importation, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            import_set(sources, tmp_path / "set", licence="mit")
+    assert import_set(sources, tmp_path / "set", seed=1).made == 60
+    assert open_set(tmp_path / "set").manifest.origin.licence == "unknown"
+
+
+def interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_licence_and_the_citation_of_a_set_can_be_corrected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = FORMATS["npz"](tmp_path)
+    import_set(sources, tmp_path / "set", classes=NAMES, licence="mit", citation="Deo 2020")
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "set/data").iterdir()}
+    words = ["import", str(sources[0]), "--out", str(tmp_path / "set"), "--class", "cat", "--class", "dog"]
+    words += ["--class", "owl"]
+    assert main([*words, "--licence", "CC-BY-4.0", "--citation", "Doe 2020"]) == 0
+    assert "all checked. Its licence and citation are those asked for now." in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "set/data").iterdir()} == times
+    import_set(sources, tmp_path / "fresh", classes=NAMES, licence="cc-by-4.0", citation="Doe 2020")
+    assert snapshot(tmp_path / "set") == snapshot(tmp_path / "fresh")
+    assert not verify(tmp_path / "set").faults
+    assert main(words) == 0
+    assert "Nothing to do" in capsys.readouterr().out
+    assert snapshot(tmp_path / "set") == snapshot(tmp_path / "fresh")
+
+
+def test_killed_while_it_corrects_the_licence_it_is_corrected_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = FORMATS["npz"](tmp_path)
+    import_set(sources, tmp_path / "fresh", licence="mit")
+    import_set(sources, tmp_path / "set")
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "write", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            import_set(sources, tmp_path / "set", licence="mit")
+    assert snapshot(tmp_path / "set") not in (snapshot(tmp_path / "fresh"), {})
+    assert import_set(sources, tmp_path / "set", licence="mit").corrected
+    assert snapshot(tmp_path / "set") == snapshot(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(("licence", "named"), [(" MIT", "mit"), ("Unknown", "unknown"), ("", "unknown")])
+def test_a_licence_is_written_as_the_hub_does(licence: str, named: str, tmp_path: Path) -> None:
+    import_set(FORMATS["npz"](tmp_path), tmp_path / "set", licence=licence)
+    assert open_set(tmp_path / "set").manifest.origin.licence == named
+    assert f"\nlicense: {named}\n" in (tmp_path / "set/README.md").read_text()
 
 
 def test_classes_are_spread_evenly_in_any_prefix() -> None:
@@ -316,7 +420,11 @@ def test_a_disk_that_fills_while_unpacking_is_told_and_nothing_is_written(
 ) -> None:
     (tmp_path / "source").mkdir()
     sources = FORMATS[form](tmp_path / "source")
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **options: Path("/dev/full").open("w+b"))
+
+    def open_on_a_full_disk(**options: object) -> Any:
+        return Path("/dev/full").open("w+b")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", open_on_a_full_disk)
     message = refuse("import", *sources, "--out", tmp_path / "set", unchanged=tmp_path, code=1)
     assert f"no space is left for unpacking in {tmp_path}. Make space and run the same command again." in message
     assert not (tmp_path / "set").exists()

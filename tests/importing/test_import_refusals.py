@@ -264,6 +264,7 @@ ARRAY_FAULTS: list[tuple[Write, list[str], str]] = [
     (npz(image=IMAGES, label=LABELS), ["x.npz", "--image-size", "0"], "image_size must be from 1 to 4096"),
     (npz(image=IMAGES, label=LABELS), ["x.npz", "--image-format", "gif"], "image format 'gif' is none of png"),
     (npz(image=IMAGES, label=LABELS), ["x.npz", "--shard-size", "0"], "shard_size 0 is below 1"),
+    (npz(image=IMAGES, label=LABELS), ["x.npz", "--licence", "CC BY 4.0"], "licence 'CC BY 4.0' is no name like"),
     (npz(image=IMAGES, label=LABELS), ["nothing.npz"], "nothing.npz: no such file or folder"),
     (npz(image=IMAGES, label=LABELS), ["s3://bucket/x.npz"], "is not on this machine"),
     (lambda folder: (folder / "notes.txt").write_text("x"), ["notes.txt"], "cannot be imported. Give a folder with"),
