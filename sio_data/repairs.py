@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sio_data.compilation import DROPPED
 from sio_data.completion import close, reopen, tidy
 from sio_data.engines.drawing import drawing_job
 from sio_data.errors import CorruptSetError, InputError
@@ -61,11 +62,13 @@ def repair(
     manifest, faults = examine(folder)
     layout = Layout(manifest.recipe)
     doubles = _doubled_shards(folder, manifest)
+    if any(fault.path == DROPPED for fault in faults):
+        _own_recipe(manifest, [DROPPED])
     sound = _sound_records(folder, manifest, faults)
     missing = [index for index, path in enumerate(layout.paths()) if path not in sound]
     if faults or missing or not manifest.complete:
         if missing:
-            recipe = _own_recipe(manifest)
+            recipe = _own_recipe(manifest, [layout.path(index) for index in missing])
             generator = reopen_generator(manifest, weights, sampling, device)
         for path in doubles:
             path.unlink()
@@ -80,12 +83,13 @@ def repair(
     return Repaired(folder, tuple(faults), remade, removed)
 
 
-def _own_recipe(manifest: Manifest) -> Recipe:
+def _own_recipe(manifest: Manifest, damaged: Sequence[str]) -> Recipe:
+    """Give the recipe that damaged files are made again by."""
     if isinstance(manifest.recipe, Recipe):
         return manifest.recipe
     raise InputError(
-        "shards of a set that was imported or filtered are not drawn by a generator. Delete what is damaged in data/ "
-        f"and run this again with the same --out: {manifest.origin.command}"
+        f"no generator makes these again: {', '.join(damaged)}. Delete what is there of them, and run this again with "
+        f"the same --out: {manifest.origin.command}"
     )
 
 

@@ -58,7 +58,7 @@ def test_python_in_the_readme_runs(
     (tmp_path / "demo/sio").symlink_to(tiny_runs[1])
     blocks = [part.partition("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]]
     runnable = [block for block in blocks if "sio_data.fit" not in block]
-    assert len(runnable) == 3
+    assert len(runnable) == 4
     for block in runnable:
         torch.manual_seed(0)
         exec(compile(block.replace("range(60)", "range(1)"), "README.md", "exec"), {})

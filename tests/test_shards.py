@@ -149,7 +149,10 @@ def _members(recipe: Recipe, **changes: bytes | None) -> list[tuple[str, bytes]]
             "are not those that the recipe plans",
         ),
         ({"json": b'{"class":"dog","index":0,"label":0,"recipe":"RECIPE","seed":0}'}, "does not fit its label"),
-        ({"json": b'{"class":"cat","index":0,"label":0,"recipe":"RECIPE","seed":0.5}'}, "does not fit its label"),
+        (
+            {"json": b'{"class":"cat","index":0,"label":0,"recipe":"RECIPE","seed":0.5}'},
+            "not those that the recipe plans",
+        ),
         ({"json": b"{"}, "cannot be read"),
         ({"json": b"[]"}, "cannot be read"),
         ({"json": b'{"seed":Infinity}'}, "cannot be read"),

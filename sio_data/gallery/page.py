@@ -10,10 +10,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sio_data.errors import InputError
+from sio_data.compilation import generated_recipe
 from sio_data.files import is_url
 from sio_data.gallery.sheets import COLUMNS, IMAGES_PER_SHEET, Taken
-from sio_data.regeneration import generated_recipe
 from sio_data.rendering import render_html
 from sio_data.sets import SyntheticSet
 
@@ -81,9 +80,7 @@ def _sample(metadata: Mapping[str, Any]) -> tuple[int, str]:
 
 def _command(synthetic: SyntheticSet) -> str | None:
     """Give the command that makes a sample again, with KEY for its key; None for imported images."""
-    try:
-        generated_recipe(synthetic.manifest)
-    except InputError:
+    if generated_recipe(synthetic.manifest.recipe) is None:
         return None
     weights = synthetic.manifest.origin.weights
     where = ["--weights", weights.replace("…", "path/to", 1)] if weights.startswith("…/") else []

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import sio_data
-from sio_data import ImageSet, filter_set, open_set, verify
+from sio_data import ImageSet, filter_set, open_set, repair, verify
 from sio_data.cli import main
 from sio_data.compilation import Compilation, SourceFile
 from sio_data.engines.job import ShardJob
@@ -190,23 +190,59 @@ def test_an_edited_list_of_the_dropped_is_found(painted: Path, tmp_path: Path) -
     filter_set(painted, tmp_path / "new", drop=["repeats"])
     (tmp_path / "new/dropped.csv").write_text("nothing was dropped\n")
     assert [fault.path for fault in verify(tmp_path / "new").faults] == ["dropped.csv"]
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match=r"dropped\.csv.* run this again .*sio-data filter"):
+        repair(tmp_path / "new")
+    assert snapshot(tmp_path) == before
+    filter_set(painted, tmp_path / "new", drop=["repeats"])
+    assert not verify(tmp_path / "new").faults
 
 
-def test_samples_of_a_filtered_set_are_made_again(tiny_set: Path, tiny_generator: Path, tmp_path: Path) -> None:
-    kept = np.array([4, 11, 23])
+def choose(tiny_set: Path, out: Path, kept: list[int]) -> None:
+    """Choose samples of a generated set by hand."""
     synthetic = open_set(tiny_set)
-    labels = synthetic.read().labels.numpy()
     nothing = np.empty(0)
     verdicts = np.full(30, "repeats")
     verdicts[kept] = "kept"
+    labels = synthetic.read().labels.numpy()
     evidence = Evidence(labels, nothing, nothing, nothing, nothing, nothing, np.arange(30))
     selection = Selection(synthetic, evidence, verdicts)
     compilation = selection.compile({})
-    manifest = begin(tmp_path / "new", Manifest(compilation, synthetic.manifest.origin))
-    finish(tmp_path / "new", manifest, ShardJob(tmp_path / "new", Layout(compilation), selection.draw).make, "copying")
+    manifest = begin(out, Manifest(compilation, synthetic.manifest.origin))
+    (out / "dropped.csv").write_text(selection.listing)
+    finish(out, manifest, ShardJob(out, Layout(compilation), selection.draw).make, "copying")
+
+
+def test_samples_of_a_filtered_set_are_made_again(tiny_set: Path, tiny_generator: Path, tmp_path: Path) -> None:
+    choose(tiny_set, tmp_path / "new", [4, 11, 23])
+    assert not verify(tmp_path / "new").faults
     made = sio_data.regenerate(tmp_path / "new", 1, weights=str(tiny_generator))
     assert made.sample.metadata["source"]["key"] == "000000011"
     assert not made.difference.any()
+
+
+@pytest.mark.parametrize(
+    ("lie", "message"),
+    [
+        ({"key": "000000005"}, "not those that the recipe plans"),
+        ({"key": "-00000005"}, "not those that the recipe plans"),
+        ({"key": "1" * 30}, "not those that the recipe plans"),
+        ({"key": "100000000"}, "not those that the recipe plans"),
+        ({"key": None}, "do not say where it comes from"), ({"seed": -1}, "not those that the recipe plans"),
+        ({"seed": 10**30}, "not those that the recipe plans"), ({"seed": "1"}, "not those that the recipe plans"),
+        ({"recipe": "0" * 64}, "no sample of the set"),
+    ],
+)  # fmt: skip
+def test_an_invented_origin_is_found(
+    lie: dict[str, object], message: str, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = Selection._source
+    monkeypatch.setattr(Selection, "_source", lambda self, sample: {**tell(self, sample), **lie})
+    monkeypatch.setattr(
+        "sio_data.completion.SyntheticSet.write_preview", lambda self: (self.folder / "preview.png").touch()
+    )
+    choose(tiny_set, tmp_path / "new", [4])
+    assert message in verify(tmp_path / "new").faults[0].what
 
 
 @pytest.mark.parametrize(("keep", "count", "kept"), [(0.07, 100, 7), (0.28, 25, 7), (0.55, 100, 55), (0.1, 3, 1)])

@@ -202,7 +202,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(
     assert "has the class(es) cat, dog, which the classifier does not know" in said(
         animals, "--real", "digits", "--classifier", checkpoint
     )
-    assert "holds no sio.json" in said(tmp_path, "--real", "digits", "--classifier", checkpoint)
+    assert "holds no sio.json" in said(checkpoint, "--real", "digits", "--classifier", checkpoint)
     few = write_set(tmp_path / "few", random_images(3))
     assert "3 synthetic images are too few" in said(few, "--real", "digits", "--features", checkpoint)
 
