@@ -102,7 +102,7 @@ def flush_tree(folder: Path) -> None:
 
 
 @contextmanager
-def clear_if_full(place: Path, then: str) -> Iterator[None]:
+def clear_if_full(place: Path | str, then: str) -> Iterator[None]:
     """Say so if the disk is full.
 
     Args:
