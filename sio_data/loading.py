@@ -1,6 +1,7 @@
 """`load`: any source as a `datasets.Dataset` with the columns `image` and `label`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sio_data.embedded import EMBEDDED, load_embedded
