@@ -9,9 +9,9 @@ from typing import Any
 
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.files import as_folder, sha256_json
-from sio_data.manifest import MANIFEST
+from sio_data.manifest import MANIFEST, find_sets
 from sio_data.recovery import card_metadata
-from sio_data.sets import SyntheticSet, find_sets, open_set
+from sio_data.sets import SyntheticSet, open_set
 
 _CONFIG = re.compile(r"\w[\w.-]*", re.ASCII)
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)

@@ -18,7 +18,7 @@ from sio_data.source_names import SourceName, choose_split
 _ALSO_KEPT = {"json": "json", "__key__": "key"}
 
 
-def load(name: str, split: str = "train", *, streaming: bool = False) -> Any:
+def load(name: str | Path, split: str = "train", *, streaming: bool = False) -> Any:
     """Load a split of a source for `datasets`: nothing is held in memory.
 
     A set that this package made is refused if it is incomplete, or if a shard is not what the manifest says: readers
@@ -39,7 +39,7 @@ def load(name: str, split: str = "train", *, streaming: bool = False) -> Any:
 
     Raises:
         UnknownNameError: There is no such source or split.
-        InputError: It cannot be read, or has no images or no named labels.
+        InputError: It cannot be read, is a URL that is not `file://`, or has no images or no named labels.
         IncompleteError: It is a set that is not finished.
         CorruptSetError: It is a set with a shard or a card that is not as it was made.
     """

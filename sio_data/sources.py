@@ -5,6 +5,7 @@ A source is named by a text:
     digits                          an embedded source (see `sio_data.embedded`)
     path/to/folder                  what `datasets.load_dataset(folder)` reads, or a synthetic set made by this package
     path/to/folder#split            the same, and this split of it
+    file:///path/to/folder          the same; no other URLs
     hub:owner/name@revision#split   a data set or a synthetic set on the Hub; revision and split may be left out
     hub:owner/name/configuration    one configuration of it
 """
@@ -34,7 +35,7 @@ _HELD_OUT = 0.1  # of the training split, where a data set has no validation spl
 
 
 def load_source(
-    name: str,
+    name: str | Path,
     split: Split = "train",
     *,
     image_size: int | None = None,
@@ -61,7 +62,7 @@ def load_source(
 
     Raises:
         UnknownNameError: There is no such source or split.
-        InputError: It holds no images, or no named labels, or images of several sizes.
+        InputError: It is a URL that is not `file://`, or holds no images, no named labels, or images of several sizes.
     """
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
         raise InputError(f"image_size must be from 1 to {MAX_IMAGE_SIZE}, not {image_size}.")
@@ -75,7 +76,7 @@ def load_source(
     return images if labelled else images.without_labels()
 
 
-def find_manifest(name: str) -> Manifest | None:
+def find_manifest(name: str | Path) -> Manifest | None:
     """Give the manifest of a synthetic set, here or on the Hub, by its name as a source; None for other sources."""
     source = SourceName.parse(name)
     folder = _find_set(source)
