@@ -390,6 +390,8 @@ def test_whatever_was_damaged_it_is_read_or_refused(form: str, tmp_path: Path) -
     [
         ("thesis", "holds something else (thesis.tex)"),
         ("thesis/thesis.tex", "is a file"),
+        ("loop", "loop is a link that leads nowhere; name a new or empty folder"),
+        ("dangling/set", "dangling is a link that leads nowhere"),
         ("tree/set", "lies in"),
         ("tree", "holds something else"),
     ],
@@ -398,6 +400,8 @@ def test_a_folder_that_is_in_use_is_refused(out: str, message: str, tmp_path: Pa
     write_tree(tmp_path / "tree")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/thesis.tex").write_text("years of work")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     assert message in refuse("import", tmp_path / "tree", "--out", tmp_path / out, unchanged=tmp_path)
 
 
