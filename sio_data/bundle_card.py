@@ -1,5 +1,6 @@
 """The card of a bundle: its README.md, whose metadata make each set a configuration or a split of `load_dataset`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sio_data.bundles import Bundle, Part, parts_digest
@@ -15,7 +16,12 @@ from sio_data.set_card import (
 
 
 def render_bundle_card(
-    bundle: Bundle, *, notes: str = "", repository: str | None = None, tag: str | None = None
+    bundle: Bundle,
+    *,
+    notes: str = "",
+    repository: str | None = None,
+    tag: str | None = None,
+    models: Sequence[str] = (),
 ) -> str:
     """Write the card of a bundle.
 
@@ -24,6 +30,7 @@ def render_bundle_card(
         notes: What its owner wrote below the card's last line.
         repository: Where it is published, `owner/name`.
         tag: Under which readers are to load it.
+        models: Repositories of classifiers that were trained on it.
     """
     return render_card(
         "bundle",
@@ -36,6 +43,7 @@ def render_bundle_card(
         first=bundle.parts[0],
         repository=repository,
         tag=tag,
+        models=models,
         citations=[text for text in dict.fromkeys(part.set.manifest.origin.citation for part in bundle.parts) if text],
         licences=[licence if is_known_licence(licence) else "unknown" for licence in bundle.licences],
         notes=Verbatim(f"{NOTES_MARK}\n{notes}"),

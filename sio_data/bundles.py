@@ -1,7 +1,7 @@
 """Bundles: several sets in one folder or repository, each a configuration of `load_dataset`, or a split of one."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -9,13 +9,15 @@ from typing import Any
 
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.files import as_folder, sha256_json
-from sio_data.manifest import MANIFEST
+from sio_data.manifest import MANIFEST, find_sets
 from sio_data.recovery import card_metadata
-from sio_data.sets import SyntheticSet, find_sets, open_set
+from sio_data.sets import SyntheticSet, open_set
 
 _CONFIG = re.compile(r"\w[\w.-]*", re.ASCII)
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
-_LISTED = re.compile(rf"({_CONFIG.pattern}(/{_SPLIT.pattern})?)/data/train-\*\.tar", re.ASCII)
+_PART = rf"{_CONFIG.pattern}(/{_SPLIT.pattern})?"
+_LISTED = re.compile(rf"({_PART})/data/train-\*\.tar", re.ASCII)
+_MANIFEST_OF_PART = re.compile(rf"({_PART})/{re.escape(MANIFEST)}", re.ASCII)
 _ALL_SPLITS = "all"  # what load_dataset calls all of them together
 _FIRST_SPLITS = ("train", "validation", "test")
 
@@ -77,6 +79,18 @@ def is_bundle(folder: Path) -> bool:
     return not (folder / MANIFEST).exists() and bool(find_sets(folder))
 
 
+def find_parts(paths: Collection[str]) -> list[str]:
+    """List the folders of a bundle's sets among the files of a repository; none if it is a set or something else.
+
+    Args:
+        paths: Of all its files, with forward slashes.
+    """
+    if MANIFEST in paths:
+        return []
+    found = {match[1] for path in paths if (match := _MANIFEST_OF_PART.fullmatch(path))}
+    return sorted(path for path in found if path.partition("/")[0] not in found - {path})
+
+
 def open_bundle(folder: str | Path, default: str | None = None) -> Bundle:
     """Open a folder of sets: `folder/CONFIG/` is a set, or each `folder/CONFIG/SPLIT/` is one.
 
@@ -120,12 +134,26 @@ def _order(part: Part) -> tuple[str, int, str]:
     return part.config, place, part.split
 
 
+def listed_parts(folder: Path) -> dict[str, dict[str, str]]:
+    """List the sets that a bundle's card names, whether or not they are there.
+
+    Returns:
+        Of each configuration, the default one first, the paths of its sets by split.
+    """
+    entries = sorted(_card_configs(folder), key=lambda entry: entry.get("default") is not True)
+    named = {str(entry.get("config_name")): _listed_splits(entry.get("data_files")) for entry in entries}
+    return {config: splits for config, splits in named.items() if splits}
+
+
+def _listed_splits(files: object) -> dict[str, str]:
+    listed = [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    found = {str(file.get("split")): _LISTED.fullmatch(str(file.get("path"))) for file in listed}
+    return {split: match[1] for split, match in found.items() if match}
+
+
 def listed_sets(folder: Path) -> list[Path]:
     """List the folders of the sets that a bundle's card names, whether or not they are there."""
-    lists = [entry.get("data_files") for entry in _card_configs(folder)]
-    files = [file for files in lists if isinstance(files, list) for file in files]
-    paths = [str(file.get("path")) for file in files if isinstance(file, dict)]
-    return [folder / found[1] for path in paths if (found := _LISTED.fullmatch(path))]
+    return [folder / path for splits in listed_parts(folder).values() for path in splits.values()]
 
 
 def _card_default(folder: Path, names: list[str]) -> str:

@@ -16,7 +16,7 @@ from sio_data.quality.measures import find_measures
 from sio_data.reader_info import INFO, info_fits, write_info
 from sio_data.records import RECORDS, Records
 from sio_data.recovery import CARD
-from sio_data.set_card import card_fits, read_notes, render_incomplete_card, render_set_card
+from sio_data.set_card import card_fits, read_notes, render_incomplete_card, render_set_card, replace_measures
 from sio_data.sets import PREVIEW, SyntheticSet
 
 _RUNNING = "running.lock"
@@ -118,10 +118,16 @@ def write_complete(folder: Path, manifest: Manifest, records: Sequence[ShardReco
 
 
 def write_card(folder: Path, manifest: Manifest) -> None:
-    """Write the card of a complete set anew, with the measures of its data; the owner's notes below it stay."""
+    """Write the card of a complete set, with the measures of its data.
+
+    In a card that fits the data only the measures are written anew: the rest may be its owner's. Of a card that does
+    not fit, only the owner's notes below its last line stay.
+    """
     measures = find_measures(folder, manifest.digest)
-    rows = measures.rows() if measures else ()
-    write_text(folder / CARD, render_set_card(manifest, measures=rows, notes=read_notes(folder)))
+    card = render_set_card(manifest, measures=measures.rows() if measures else (), notes=read_notes(folder))
+    if card_fits(folder, manifest):
+        card = replace_measures((folder / CARD).read_text(encoding="utf-8"), card)
+    write_text(folder / CARD, card)
 
 
 def tidy(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a folder holds: a synthetic set, complete or not, or trained classifiers. No shard and no weight is read."""
+"""What a folder holds: synthetic sets, complete or not, or trained classifiers. No shard and no weight is read."""
 
 import shlex
 from collections.abc import Mapping
@@ -9,8 +9,9 @@ from typing import Any
 from sio_data.errors import InputError
 from sio_data.files import as_folder, read_json
 from sio_data.layout import Layout
-from sio_data.manifest import MANIFEST, Manifest
+from sio_data.manifest import MANIFEST, Manifest, find_sets
 from sio_data.records import RECORDS
+from sio_data.runs import CONFIG, WEIGHTS, find_runs, read_record
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,38 @@ class SetDescription:
 
 
 @dataclass(frozen=True)
+class BundleDescription:
+    """What a folder of sets holds.
+
+    Attributes:
+        folder: Where it lies.
+        parts: Its sets, complete or not, in the order of their paths.
+    """
+
+    folder: Path
+    parts: tuple[SetDescription, ...]
+
+    def path(self, part: SetDescription) -> str:
+        """Give the path of a part in the bundle, with forward slashes."""
+        return part.folder.relative_to(self.folder).as_posix()
+
+    @property
+    def samples(self) -> int:
+        """How many samples all sets hold."""
+        return sum(part.manifest.recipe.samples for part in self.parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as a JSON object."""
+        return {
+            "kind": "bundle",
+            "folder": str(self.folder),
+            "complete": all(part.manifest.complete for part in self.parts),
+            "samples": self.samples,
+            "parts": [{"path": self.path(part), **part.to_json()} for part in self.parts],
+        }
+
+
+@dataclass(frozen=True)
 class CheckpointDescription:
     """What a trained classifier is, by its configuration and the record of its training.
 
@@ -110,14 +143,15 @@ class RunsDescription:
         return {"kind": "runs", "folder": str(self.folder), "runs": [run.to_json() for run in self.runs]}
 
 
-Description = SetDescription | CheckpointDescription | RunsDescription
+Description = SetDescription | BundleDescription | CheckpointDescription | RunsDescription
 
 
 def describe(folder: str | Path) -> Description:
     """Say what a folder holds. Only its records are read, so that any size is told at once; `verify` reads the shards.
 
     Args:
-        folder: A folder or URL: a synthetic set, complete or not, a checkpoint, or the runs that `train` made.
+        folder: A folder or URL: a synthetic set, complete or not, a bundle of such, a checkpoint, or the runs that
+            `train` made.
 
     Raises:
         InputError: It is none of these.
@@ -126,7 +160,11 @@ def describe(folder: str | Path) -> Description:
     folder = as_folder(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder.")
-    return _describe_set(folder) if (folder / MANIFEST).is_file() else _describe_runs(folder)
+    if (folder / MANIFEST).is_file():
+        return _describe_set(folder)
+    if sets := find_sets(folder):
+        return BundleDescription(folder, tuple(map(_describe_set, sets)))
+    return _describe_runs(folder)
 
 
 def _describe_set(folder: Path) -> SetDescription:
@@ -139,8 +177,6 @@ def _describe_set(folder: Path) -> SetDescription:
 
 
 def _describe_runs(folder: Path) -> CheckpointDescription | RunsDescription:
-    from sio_data.training import find_runs
-
     try:
         runs = find_runs(folder)
     except InputError as error:
@@ -150,9 +186,6 @@ def _describe_runs(folder: Path) -> CheckpointDescription | RunsDescription:
 
 
 def _describe_checkpoint(folder: Path) -> CheckpointDescription:
-    from sio_data.training import read_record
-    from sio_data.training.checkpoint import CONFIG, WEIGHTS
-
     config = read_json(folder / CONFIG)
     network, size, names = config.get("network"), config.get("image_size"), config.get("class_names")
     if not (isinstance(network, str) and isinstance(size, int) and isinstance(names, list)) or not all(

@@ -1,14 +1,13 @@
 """`export`: a set in the form that another program reads."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from sio_data.engines.claims import claim
+from sio_data.engines.claims import sole_writer
 from sio_data.errors import FolderInUseError, InputError, UnknownNameError
 from sio_data.export_formats import write_arrays, write_class_folders, write_parquet
 from sio_data.files import as_folder, check_output_folder, clear_if_full, is_url, remove_leftovers, remove_tree
@@ -18,7 +17,6 @@ from sio_data.sets import open_set
 Format = Literal["npy", "folder", "parquet"]
 
 _WRITERS = {"npy": write_arrays, "folder": write_class_folders, "parquet": write_parquet}
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,12 @@ def _check_target(out: str | Path, source: Path) -> Path:
     target = as_folder(out).resolve()
     if not is_url(source) and target.is_relative_to(source.resolve()):
         raise InputError(f"{out} lies in the set itself; name a folder outside of it.")
-    check_output_folder(target, is_ours=lambda entry: False)
+    _check_free(target)
     return target
+
+
+def _check_free(target: Path) -> None:
+    check_output_folder(target, is_ours=lambda entry: False)
 
 
 @contextmanager
@@ -82,26 +84,16 @@ def _staged(target: Path) -> Iterator[Path]:
     staging = target.with_name(f".{target.name}.unfinished")
     if staging.is_symlink():
         raise FolderInUseError(f"{staging} is a link, and exports are made there first. Move it away.")
-    staging.mkdir(parents=True, exist_ok=True)
-    lock = claim(staging / _LOCK, wait=False)
-    if lock is None:
-        raise FolderInUseError(f"another export is writing {target}; wait for it, or name another folder.")
-    with lock:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(target):
+        _check_free(target)  # another export may have ended just before
         try:
-            _empty(staging)  # of what a killed export left
+            remove_tree(staging)  # of an export that was killed
+            staging.mkdir()
             yield staging
-            (staging / _LOCK).unlink()
             os.sync()  # once for all files: one by one takes minutes for many small ones
             if target.is_dir():
                 remove_leftovers(target)
             staging.replace(target)
         finally:
             remove_tree(staging)
-
-
-def _empty(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        elif entry.name != _LOCK:
-            entry.unlink()

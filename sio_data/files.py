@@ -102,7 +102,7 @@ def flush_tree(folder: Path) -> None:
 
 
 @contextmanager
-def clear_if_full(place: Path, then: str) -> Iterator[None]:
+def clear_if_full(place: Path | str, then: str) -> Iterator[None]:
     """Say so if the disk is full.
 
     Args:
@@ -208,11 +208,13 @@ def check_output_folder(folder: Path, is_ours: Callable[[Path], bool]) -> None:
         is_ours: Tells whether an entry of it may be there.
 
     Raises:
-        FolderInUseError: It is a file, or holds something else.
+        FolderInUseError: It is a file, a link that leads nowhere, or holds something else.
     """
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise FolderInUseError(f"{place} is a file; name a new or empty folder.")
+        if not is_url(place) and place.is_symlink() and not place.exists():
+            raise FolderInUseError(f"{place} is a link that leads nowhere; name a new or empty folder.")
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     strange = next((entry for entry in entries if not is_leftover(entry) and not is_ours(entry)), None)
     if strange:

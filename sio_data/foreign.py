@@ -8,7 +8,7 @@ from typing import Any
 from sio_data.embedded import EMBEDDED
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.files import sha256_json
-from sio_data.sets import find_sets
+from sio_data.manifest import find_sets
 from sio_data.source_names import SourceName
 
 

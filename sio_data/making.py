@@ -33,7 +33,7 @@ def begin(folder: Path, fresh: Manifest) -> Manifest:
     """
     if (folder / MANIFEST).is_file():
         manifest = Manifest.read(folder)
-        if manifest.recipe == fresh.recipe or manifest.complete or Records(folder).any() or not may_take_over(folder):
+        if manifest.recipe == fresh.recipe or is_settled(folder, manifest):
             check_same_settings(folder, manifest.recipe.to_json(), fresh.recipe.to_json())
             return manifest
     else:
@@ -46,6 +46,11 @@ def begin(folder: Path, fresh: Manifest) -> Manifest:
     make_folder(folder)
     fresh.write(folder)
     return fresh
+
+
+def is_settled(folder: Path, manifest: Manifest) -> bool:
+    """Tell whether a folder that was begun keeps its recipe: it holds finished shards, or a run is at work there."""
+    return manifest.complete or Records(folder).any() or not may_take_over(folder)
 
 
 def finish(

@@ -167,3 +167,10 @@ class Manifest:
             what = "says complete, but its shards are not those that its recipe asks for"
             raise DamagedFileError(folder, MANIFEST, what)
         return manifest
+
+
+def find_sets(folder: Path) -> list[Path]:
+    """List the sets that lie in a folder, or in a folder of it; hidden ones do not count."""
+    found = {path.parent for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/{MANIFEST}")}
+    visible = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return sorted((path for path in visible if path.parent not in found), key=str)

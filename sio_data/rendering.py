@@ -1,5 +1,6 @@
 """Fill in the card templates of `cards/`."""
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -31,6 +32,10 @@ def render_html(package: str, template: str, **values: object) -> str:
     return environment.from_string(_read(package, template)).render(values)
 
 
+# Signs of Markdown and HTML, and what makes a link of a bare address, or a mention of a name.
+_SYNTAX = re.compile(r"[\\`*\[\]<>|&#!~@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+
+
 class Verbatim(str):
     """A text that a card shows as it is: in a code block, and without what could end one."""
 
@@ -51,7 +56,7 @@ def _harmless(value: object) -> object:
     """Keep a text on its line and out of Markdown's and HTML's syntax."""
     if not isinstance(value, str) or isinstance(value, Verbatim):
         return value
-    return "".join(f"&#{ord(c)};" if c in "\\`*[]<>|&#!" else c for c in " ".join(value.split()))
+    return _SYNTAX.sub(lambda sign: f"&#{ord(sign[0])};", " ".join(value.split()))
 
 
 def _read(package: str, template: str) -> str:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from sio_data.errors import InputError, first_line
 from sio_data.files import read_json
+from sio_data.shared_context import SharedContext
 
 
 def _names(ending: str, *stems: str) -> tuple[str, ...]:
@@ -70,6 +71,13 @@ def quiet() -> Iterator[None]:
 
     They tell of old configs, which are understood, and of images that a safety checker flags, which `judge` refuses.
     """
+    # The safety checker turns values that are no numbers into pixels, which numpy would warn of.
+    with _SILENCE, np.errstate(invalid="ignore"):
+        yield
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
     installed = [name for name in ("diffusers", "transformers") if find_spec(name)]
     libraries = [import_module(f"{name}.utils.logging") for name in installed]
     before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
@@ -77,8 +85,7 @@ def quiet() -> Iterator[None]:
         library.set_verbosity(logging.CRITICAL)
         library.disable_progress_bar()
     try:
-        # The safety checker turns values that are no numbers into pixels, which numpy would warn of.
-        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
@@ -86,6 +93,9 @@ def quiet() -> Iterator[None]:
             library.set_verbosity(verbosity)
             if bars:
                 library.enable_progress_bar()
+
+
+_SILENCE = SharedContext(_silence)
 
 
 def weights_names(folder: Path) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The card of a synthetic set: its README.md, whose metadata `load_dataset` heeds."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from sio_data.rendering import Verbatim, render_card
 
 CARD_UNFIT = "does not fit the data: load_dataset could give other rows or class names"
 NOTES_MARK = "<!-- Your notes go below this line: they are kept when the card is written anew. -->"
+_MEASURES = re.compile("<!-- measures -->\n.*?<!-- end of measures -->\n", re.DOTALL)
+_LATIN_1 = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}  # of what "surrogateescape" makes of such a byte
 _SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 
 
@@ -41,7 +44,7 @@ def render_set_card(
         title=_title(manifest),
         samples=recipe.samples,
         refused=manifest.draws - recipe.samples,
-        source=f"hub:{repository}{f'@{tag}' if tag else ''}" if repository else "path/to/this/folder",
+        source=Verbatim(f"hub:{repository}{f'@{tag}' if tag else ''}" if repository else "path/to/this/folder"),
         repository=repository,
         tag=tag,
         models=models,
@@ -56,11 +59,22 @@ def render_set_card(
 
 
 def read_notes(folder: Path) -> str:
-    """Read what a set's owner wrote below the card's last line; nothing if there is no card."""
-    try:
-        return (folder / CARD).read_text(encoding="utf-8").partition(f"{NOTES_MARK}\n")[2]
-    except (OSError, ValueError):
-        return ""
+    """Read what a set's owner wrote below the card's last line; nothing if there is no card.
+
+    A byte that is no UTF-8, which would keep `load_dataset` from reading the card, is taken for Latin-1.
+    """
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8", errors="surrogateescape") if card.is_file() else ""
+    return text.partition(f"{NOTES_MARK}\n")[2].translate(_LATIN_1)
+
+
+def replace_measures(card: str, fresh: str) -> str:
+    """Put the measures of a fresh card into one that its owner may have edited, and leave the rest of it as it is.
+
+    A card whose owner took out the lines that say where measures go gets none.
+    """
+    found = _MEASURES.search(fresh)
+    return _MEASURES.sub(lambda _: found[0], card, count=1) if found else card
 
 
 def _title(manifest: Manifest) -> str:
@@ -69,7 +83,11 @@ def _title(manifest: Manifest) -> str:
 
 
 def card_fits(folder: Path, manifest: Manifest) -> bool:
-    """Tell whether a set's card says what `load_dataset` and `repair` must know; the rest is anybody's to edit."""
+    """Tell whether a set's card says what `load_dataset` and `repair` must know.
+
+    The rest is anybody's to edit, and `measure` leaves it as it is. Only when the data change is the card written anew,
+    with the notes below its last line.
+    """
     expected = _metadata(manifest)
     metadata = card_metadata(folder)
     return card_copy(folder) == manifest_copy(manifest) and all(

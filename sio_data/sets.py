@@ -12,7 +12,7 @@ from sio_data.errors import CorruptSetError, IncompleteError, InputError
 from sio_data.files import as_folder
 from sio_data.image_set import ImageSet
 from sio_data.images import first_of_each, write_class_grid
-from sio_data.manifest import MANIFEST, Manifest
+from sio_data.manifest import MANIFEST, Manifest, find_sets
 from sio_data.progress import progress
 from sio_data.shards import Sample, read_shard
 
@@ -45,16 +45,15 @@ class SyntheticSet:
         """
         recipe = self.manifest.recipe
         try:
-            images = np.empty((recipe.samples, recipe.image_size, recipe.image_size, 3), np.uint8)
+            images = np.empty((recipe.samples, 3, recipe.image_size, recipe.image_size), np.uint8)
         except MemoryError as error:
             raise InputError(f"{self.folder} does not fit in memory: {recipe.samples:,} images.") from error
         labels = np.empty(recipe.samples, np.int64)
         with progress(f"reading {self.folder}", recipe.samples) as advance:
             for place, sample in enumerate(self.samples()):
-                images[place], labels[place] = sample.image, sample.label
+                images[place], labels[place] = sample.image.transpose(2, 0, 1), sample.label
                 advance(1, "")
-        pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        return ImageSet(pixels, torch.from_numpy(labels), recipe.class_names, str(self.folder))
+        return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), recipe.class_names, str(self.folder))
 
     def samples(self) -> Iterator[Sample]:
         """Read the samples one after the other, in the order of the set; the hash of each shard is checked before.
@@ -113,13 +112,6 @@ def no_set(folder: Path) -> InputError:
     if several:
         return InputError(f"{folder} is no synthetic set, but holds some: name one of them, like {several[0]}.")
     return InputError(f"{folder} is no synthetic set: it holds no {MANIFEST}.")
-
-
-def find_sets(folder: Path) -> list[Path]:
-    """List the sets that lie in a folder, or in a folder of it; hidden ones do not count."""
-    found = {path.parent for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/{MANIFEST}")}
-    visible = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return sorted((path for path in visible if path.parent not in found), key=str)
 
 
 def refuse_unknown_shards(folder: Path, paths: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from sio_data.embedded import EMBEDDED
 from sio_data.errors import InputError, UnknownNameError
+from sio_data.files import as_folder, is_url
 
 Split = Literal["train", "val", "test"]
 
@@ -36,18 +37,19 @@ class SourceName:
     config: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> "SourceName":
+    def parse(cls, name: str | Path) -> "SourceName":
         """Take a source's name apart.
 
         Raises:
-            InputError: It names nothing.
+            InputError: It names nothing, or a URL that is not `file://`.
         """
+        text = str(name)
         whole = Path(text).is_dir()  # a '#' in it is then part of the name
         path, split = (text, "") if whole or "#" not in text else text.rsplit("#", 1)
         if not path.startswith("hub:") or whole:
             if not path.strip():
                 raise _names_nothing(text)
-            return cls(path, split=split or None)
+            return cls(_as_local(path), split=split or None)
         path, _, revision = path.removeprefix("hub:").partition("@")
         parts = path.split("/")
         if len(parts) not in (2, 3) or not all(parts):
@@ -58,6 +60,18 @@ class SourceName:
         if not self.hub:
             return self.path
         return f"hub:{self.path}{f'/{self.config}' if self.config else ''}"
+
+
+def _as_local(place: str) -> str:
+    if place.startswith("file://"):
+        return str(as_folder(place))
+    if is_url(place):
+        kind = place.partition("://")[0]  # the rest may hold a password
+        raise InputError(
+            f"sources are not loaded from {kind}://. A set that lies there is read by open_set, and copied here by "
+            "sio-data export; copy other data into a local folder first."
+        )
+    return place
 
 
 def _names_nothing(text: str) -> InputError:

@@ -5,6 +5,7 @@ A source is named by a text:
     digits                          an embedded source (see `sio_data.embedded`)
     path/to/folder                  what `datasets.load_dataset(folder)` reads, or a synthetic set made by this package
     path/to/folder#split            the same, and this split of it
+    file:///path/to/folder          the same; no other URLs
     hub:owner/name@revision#split   a data set or a synthetic set on the Hub; revision and split may be left out
     hub:owner/name/configuration    one configuration of it
 """
@@ -20,7 +21,7 @@ from PIL import Image
 
 from sio_data.embedded import EMBEDDED, load_embedded, split_indices
 from sio_data.errors import InputError, UnknownNameError
-from sio_data.foreign import find_columns, open_dataset
+from sio_data.foreign import find_columns
 from sio_data.hub.names import HubName
 from sio_data.image_set import UNLABELLED, ImageSet
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
@@ -29,12 +30,13 @@ from sio_data.progress import progress
 from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.sets import open_set
 from sio_data.source_names import SourceName, Split, choose_split, find_split
+from sio_data.splits import open_splits
 
 _HELD_OUT = 0.1  # of the training split, where a data set has no validation split
 
 
 def load_source(
-    name: str,
+    name: str | Path,
     split: Split = "train",
     *,
     image_size: int | None = None,
@@ -61,7 +63,7 @@ def load_source(
 
     Raises:
         UnknownNameError: There is no such source or split.
-        InputError: It holds no images, or no named labels, or images of several sizes.
+        InputError: It is a URL that is not `file://`, or holds no images, no named labels, or images of several sizes.
     """
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
         raise InputError(f"image_size must be from 1 to {MAX_IMAGE_SIZE}, not {image_size}.")
@@ -75,13 +77,15 @@ def load_source(
     return images if labelled else images.without_labels()
 
 
-def find_manifest(name: str) -> Manifest | None:
+def find_manifest(name: str | Path) -> Manifest | None:
     """Give the manifest of a synthetic set, here or on the Hub, by its name as a source; None for other sources."""
     source = SourceName.parse(name)
     if source.hub and not source.config:
         from sio_data.hub.caching import cached_manifest
+        from sio_data.hub.calls import quiet
 
-        folder = cached_manifest(HubName(source.path, source.revision))
+        with quiet():
+            folder = cached_manifest(HubName(source.path, source.revision))
     else:
         folder = _find_set(source)
     return Manifest.read(folder) if folder else None
@@ -133,7 +137,7 @@ def _resized(images: ImageSet, size: int | None) -> ImageSet:
 
 
 def _load_dataset(source: SourceName, split: Split, image_size: int | None, labelled: bool, hold_out: bool) -> ImageSet:
-    whole = open_dataset(source)
+    whole = open_splits(source)
     chosen = _choose_split(source, list(whole), split, labelled)
     rows = whole[chosen]
     image_column, label_column = find_columns(rows.features, source, labelled)

@@ -10,13 +10,13 @@ from sio_data.compilation import DROPPED, SetRecipe, listing_hash
 from sio_data.errors import DamagedFileError, IncompleteError, InputError
 from sio_data.files import as_folder, sha256_file
 from sio_data.layout import Layout
-from sio_data.manifest import MANIFEST, Manifest, ShardRecord
+from sio_data.manifest import MANIFEST, Manifest, ShardRecord, find_sets
 from sio_data.progress import progress
 from sio_data.reader_info import INFO, info_fits
 from sio_data.recovery import CARD, is_of_another_set, recover_manifest
 from sio_data.regeneration import Comparison, compare_samples
 from sio_data.set_card import CARD_UNFIT, card_fits
-from sio_data.sets import PREVIEW, SyntheticSet, find_sets, no_set, unknown_shards
+from sio_data.sets import PREVIEW, SyntheticSet, no_set, unknown_shards
 from sio_data.shards import read_shard
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from sio_data import describe, open_set
 from sio_data.cli import main
-from sio_data.description import CheckpointDescription, RunsDescription, SetDescription
+from sio_data.description import BundleDescription, CheckpointDescription, RunsDescription, SetDescription
 from sio_data.errors import InputError
 from sio_data.manifest import Manifest, Origin
 from sio_data.records import RECORDS
@@ -83,6 +83,37 @@ def test_a_checkpoint_and_its_runs(tiny_runs: tuple[Path, Path], capsys: pytest.
     for folder in (tiny_runs[1], tiny_runs[1] / "seed-1"):
         assert main(["info", str(folder)]) == 0
         assert f"val accuracy {found.training['val_accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_a_bundle_and_its_parts(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = damaged.parent
+    damaged.rename(folder / "digits")
+    write_imported_set(folder / "animals/test")
+    manifest = Manifest.read(folder / "animals/test")
+    replace(manifest, complete=False, shards=()).write(folder / "animals/test")
+    found = describe(folder)
+    assert isinstance(found, BundleDescription)
+    assert found.parts == (describe(folder / "animals/test"), describe(folder / "digits"))
+    assert main(["info", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"bundle: {folder}",
+        "samples: 37 in 2 sets",
+        "animals/test: 7 samples of 3 classes, 4x4 pixels, mit, incomplete",
+        "digits: 30 samples of 6 classes, 8x8 pixels, cc-by-4.0",
+    ]
+    assert main(["info", str(folder), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["kind"], value["complete"], value["samples"]) == ("bundle", False, 37)
+    assert [part["path"] for part in value["parts"]] == ["animals/test", "digits"]
+    assert value["parts"][1]["classes"] == dict.fromkeys(("zero", "one", "two", "three", "four", "five"), 5)
+    assert value["parts"][1]["licence"] == "cc-by-4.0"
+
+
+def test_nothing_is_told_by_way_of_torch(tiny_set: Path, tiny_runs: tuple[Path, Path]) -> None:
+    look = (
+        "import sys, sio_data\nfor place in sys.argv[1:]: sio_data.describe(place)\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", look, tiny_set, tiny_set.parent, *tiny_runs], check=True)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "x", '{"network": "convnet", "class_names": [1], "image_size": 8}'])

@@ -17,6 +17,7 @@ from PIL import Image
 
 from sio_data import export, load_source, open_set
 from sio_data.compilation import Compilation
+from sio_data.engines import claims
 from sio_data.errors import CorruptSetError, FolderInUseError, InputError, SioDataError, UnknownNameError
 from tests.conftest import snapshot
 from tests.damage import SHARDS, flip
@@ -191,12 +192,33 @@ def test_two_exports_to_one_folder_do_not_meet(tiny_set: Path, tmp_path: Path, m
     write = exports._WRITERS["npy"]
 
     def interrupted(folder: Path, *rest: Any) -> None:
-        with pytest.raises(FolderInUseError, match="another export is writing"):
-            export(tiny_set, tmp_path / "out", format="parquet")
+        refused()
         write(folder, *rest)
 
+    def refused() -> None:
+        with pytest.raises(FolderInUseError, match="another run is writing"):
+            export(tiny_set, tmp_path / "out", format="parquet")
+
     monkeypatch.setitem(exports._WRITERS, "npy", interrupted)
+    monkeypatch.setattr("os.sync", refused)  # between the last file and the folder's name
     export(tiny_set, tmp_path / "out", format="npy")
+    files = {"README.md", "class_names.json", "images.npy", "labels.npy"}
+    assert {*snapshot(tmp_path)} == {f"out/{name}" for name in files}
+
+
+def test_what_another_export_has_just_finished_is_not_written_over(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sio_data import exports
+
+    def finished(*_: object) -> Any:
+        monkeypatch.undo()
+        export(tiny_set, tmp_path / "out", format="npy")
+        return claims.sole_writer(tmp_path / "out")
+
+    monkeypatch.setattr(exports, "sole_writer", finished)
+    with pytest.raises(FolderInUseError, match="holds something else"):
+        export(tiny_set, tmp_path / "out", format="parquet")
     assert (tmp_path / "out/labels.npy").exists()
 
 

@@ -1,4 +1,6 @@
 import io
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from sio_data import build_gallery, open_set, verify
 from sio_data.cli import main
 from sio_data.errors import CorruptSetError, FolderInUseError, IncompleteError
 from sio_data.gallery import sheets
-from sio_data.manifest import Manifest
+from sio_data.manifest import Manifest, Origin
 from tests.conftest import snapshot
 from tests.small_sets import write_imported_set, write_set
 
@@ -108,6 +110,29 @@ def test_what_is_no_sound_set_gets_no_page(damaged: Path, tmp_path: Path) -> Non
     Manifest(manifest.recipe, manifest.origin).write(damaged)
     with pytest.raises(IncompleteError):
         build_gallery(damaged)
+
+
+def test_two_galleries_in_one_folder_do_not_take_each_others_sheets(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> bytes:
+        with pytest.raises(FolderInUseError, match="another run is writing"):
+            build_gallery(damaged, per_class=1)
+        return b"the page"
+
+    monkeypatch.setattr("sio_data.gallery.render_page", refused)
+    done = build_gallery(damaged)
+    assert len(list((damaged / "thumbnails").iterdir())) == done.sheets
+    assert not (damaged / ".gallery.html.lock").exists()
+
+
+def test_the_command_names_folders_that_hold_the_word_key(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "MONKEY KEY", ("a", "b"), 2, origin=Origin("…/KEYS", "none", "mit", "sio-data"))
+    data = re.search('<script[^>]*id="data"[^>]*>(.*?)</script>', build_gallery(folder).page.read_text(), re.DOTALL)
+    assert data
+    assert "000000003".join(json.loads(data[1])["command"]) == (
+        "sio-data regenerate 'MONKEY KEY' 000000003 --weights path/to/KEYS --out 000000003.png"
+    )
 
 
 def test_large_images_are_thumbnails_and_imported_ones_have_no_command(tmp_path: Path) -> None:

@@ -166,6 +166,22 @@ def test_a_folder_whose_name_datasets_takes_for_a_pattern_is_refused_with_a_reas
     assert load(str(copy.rename(tmp_path / "odd # = ü")), streaming=streaming).features["label"].names == NAMES
 
 
+def test_folders_are_named_by_paths_and_by_file_urls_too(tiny_set: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny_set, tmp_path / "odd ü"))
+    real = make_folder(tmp_path / "real # ü", {"train": 4, "test": 3})
+    for name in (copy, copy.as_uri()):
+        assert load(name).num_rows == len(load_source(name)) == 30
+    for name, split in ((real, "test"), (real.as_uri(), "test"), (f"{real.as_uri()}#test", "test")):
+        assert load(name, split).num_rows == len(load_source(name, split)) == 3
+
+
+def test_other_urls_are_refused_with_a_reason_and_without_their_password() -> None:
+    for function in (load, load_source):
+        with pytest.raises(InputError, match=r"not loaded from s3://\. .*open_set") as caught:
+            function("s3://user:secret@bucket/set#train")
+        assert "secret" not in str(caught.value)
+
+
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'digits'"):
         load("digts")

@@ -238,12 +238,15 @@ def test_a_name_that_nothing_can_have_is_refused(
     assert message in refuse("publish", tiny_set, *words, unchanged=tiny_set)
 
 
-HOSTILE = ("a]: b\n- c", "---", "</script><img src=x onerror=alert(1)>", "```json\n{}", "| x | y |", "![x](http://x)")
+HOSTILE = (
+    "a]: b\n- c", "---", "</script><img src=x onerror=alert(1)>", "```json\n{}", "| x | y |", "![x](http://x)",
+    "~~~", "~~x~~", "see http://evil.example", "see WWW.evil.example", "@somebody", "x: y, 1.5",
+)  # fmt: skip
 
 
 def test_hostile_class_names_reach_neither_metadata_nor_markup(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", np.zeros((6, 8, 8, 3), np.uint8))
-    np.save(tmp_path / "labels.npy", np.arange(6))
+    np.save(tmp_path / "images.npy", np.zeros((len(HOSTILE), 8, 8, 3), np.uint8))
+    np.save(tmp_path / "labels.npy", np.arange(len(HOSTILE)))
     sources = [str(tmp_path / "images.npy"), str(tmp_path / "labels.npy")]
     sio_data.import_set(sources, tmp_path / "set", classes=HOSTILE, licence="mit", citation="<b>&\n# Me")
     rows = datasets.load_dataset(str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache"))
@@ -254,4 +257,6 @@ def test_hostile_class_names_reach_neither_metadata_nor_markup(tmp_path: Path) -
     assert "<img" not in body
     assert "<b>" not in body
     assert "![x]" not in body
+    assert not [sign for sign in ("~~", "http://", "WWW.", "@") if sign in body]
+    assert "x: y, 1.5" in body
     assert "# Me" not in [line.strip() for line in body.splitlines()]

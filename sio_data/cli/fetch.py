@@ -15,14 +15,15 @@ def command(
         str | None, typer.Option(help="Tag, branch or commit.", show_default="main", metavar="NAME")
     ] = None,
 ) -> None:
-    """Fetch a set or a checkpoint from the Hugging Face Hub, and verify it.
+    """Fetch a set, a bundle of sets or a checkpoint from the Hugging Face Hub, and verify it.
 
     Run again after an interruption, it goes on with the files that are missing.
     """
     from sio_data import fetch
+    from sio_data.bundles import is_bundle
 
     done = fetch(repo, out, revision=revision)
-    kind = "set" if done.kind == "dataset" else "checkpoint"
+    kind = "checkpoint" if done.kind == "model" else "bundle" if is_bundle(done.folder) else "set"
     state = f"{done.files} files fetched" if done.made else "it was there"
     typer.echo(f"{done.folder}: a sound {kind} of commit {done.commit}, {state}.")
 

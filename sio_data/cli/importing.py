@@ -40,8 +40,11 @@ def command(
             help="Member of each sample's JSON that holds its label.", show_default="its .cls or .txt", metavar="NAME"
         ),
     ] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the images, like cc-by-4.0.", metavar="ID")] = "unknown",
-    citation: Annotated[str, typer.Option(help="How to cite them.", metavar="TEXT")] = "",
+    licence: Annotated[
+        str,
+        typer.Option(help="Licence of the images, like cc-by-4.0; corrects that of a set that is there.", metavar="ID"),
+    ] = "unknown",
+    citation: Annotated[str, typer.Option(help="How to cite them; corrects, too.", metavar="TEXT")] = "",
     seed: Annotated[int, typer.Option(help="Of the order of the images.")] = 0,
     image_format: Annotated[str, typer.Option(help="png, webp (both lossless) or jpg.")] = "png",
     shard_size: Annotated[int, typer.Option(help="Samples in a shard.")] = 1000,
@@ -51,6 +54,9 @@ def command(
     All of it is checked before anything is written, and nothing is unpickled. The images are put in an order in which
     each shard holds all classes in proportion; each tells where it came from. Killed at any moment and run again, it
     ends in the same bytes.
+
+    Pictures, and what is compressed, are unpacked into a scratch file on the set's disk, 3 bytes for each pixel: a
+    million images of 64x64 need 12 GB there beside the set while it is made.
     """
     from sio_data import import_set
 
@@ -70,7 +76,8 @@ def command(
     if done.made:
         typer.echo(f"{recipe.samples} images in {out} ({done.made} imported now); look at {out}/preview.png")
     else:
-        typer.echo(f"{out} is complete: {recipe.samples} images, all checked. Nothing to do.")
+        what = "Its licence and citation are those asked for now." if done.corrected else "Nothing to do."
+        typer.echo(f"{out} is complete: {recipe.samples} images, all checked. {what}")
     if not done.named:
         typer.echo(
             f"warning: the source does not name its classes, so that they are called 0 to {recipe.class_names[-1]}. "

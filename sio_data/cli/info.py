@@ -9,7 +9,7 @@ import typer
 from sio_data.texts import printable
 
 if TYPE_CHECKING:
-    from sio_data.description import CheckpointDescription, Description, SetDescription
+    from sio_data.description import BundleDescription, CheckpointDescription, Description, SetDescription
 
 EXAMPLES = "Example: sio-data info demo/synthetic"
 
@@ -19,7 +19,9 @@ _LONGEST_TEXT = 400
 
 
 def command(
-    folder: Annotated[str, typer.Argument(help="A set, a checkpoint or its runs; or a URL.", metavar="FOLDER")],
+    folder: Annotated[
+        str, typer.Argument(help="A set, a bundle, a checkpoint or its runs; or a URL.", metavar="FOLDER")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
     """Tell what a set holds, complete or not, and where it came from; or what a classifier was trained on.
@@ -53,10 +55,12 @@ def _print_rows(rows: list[tuple[str, str]]) -> None:
 
 
 def _rows(found: "Description") -> Iterator[tuple[str, str]]:
-    from sio_data.description import CheckpointDescription, SetDescription
+    from sio_data.description import BundleDescription, CheckpointDescription, SetDescription
 
     if isinstance(found, SetDescription):
         yield from _set_rows(found)
+    elif isinstance(found, BundleDescription):
+        yield from _bundle_rows(found)
     elif isinstance(found, CheckpointDescription):
         yield from _checkpoint_rows(found)
     else:
@@ -81,6 +85,16 @@ def _set_rows(found: "SetDescription") -> Iterator[tuple[str, str]]:
             yield f"  {field}", _text(item)
     for field in ("weights", "licence", "citation", "versions", "digest", "command"):
         yield field, _text(value[field])
+
+
+def _bundle_rows(found: "BundleDescription") -> Iterator[tuple[str, str]]:
+    yield "bundle", str(found.folder)
+    yield "samples", f"{found.samples:,} in {len(found.parts)} set{'s'[: len(found.parts) > 1]}"
+    for part in found.parts:
+        recipe, licence = part.manifest.recipe, part.manifest.origin.licence
+        state = "" if part.manifest.complete else ", incomplete"
+        what = f"{recipe.samples:,} samples of {len(recipe.class_names):,} classes"
+        yield found.path(part), f"{what}, {recipe.image_size}x{recipe.image_size} pixels, {_text(licence)}{state}"
 
 
 def _checkpoint_rows(found: "CheckpointDescription") -> Iterator[tuple[str, str]]:

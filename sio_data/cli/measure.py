@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sio_data.cli.options import SOURCE_HELP, Device, ImageSize, SetFolder
+from sio_data.texts import printable
 
 if TYPE_CHECKING:
     from sio_data.quality.measures import Measures
@@ -76,7 +77,7 @@ def _print_table(measures: "Measures") -> None:
 
     table = Table(show_header=False)
     for name, value in measures.rows():
-        table.add_row(escape(name), escape(value), style="bold red" if name.isupper() else None)
+        table.add_row(escape(name), escape(printable(value)), style="bold red" if name.isupper() else None)
     Console(width=None if Console().is_terminal else 160).print(table)
 
 

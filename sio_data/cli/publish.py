@@ -12,7 +12,7 @@ EXAMPLES = "Example: sio-data publish demo/synthetic owner/digits-sio --tag v1"
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="A set, or a checkpoint.", metavar="FOLDER")],
+    folder: Annotated[Path, typer.Argument(help="A set, a bundle of sets, or a checkpoint.", metavar="FOLDER")],
     repo: Annotated[str, typer.Argument(help="Where to, on the Hub.", metavar="OWNER/NAME")],
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
     tag: Annotated[str | None, typer.Option(help="A name for this state, to load it by.", metavar="TAG")] = None,
@@ -29,7 +29,7 @@ def command(
     results: Annotated[str | None, typer.Option(help="Of a checkpoint: what evaluate wrote.", metavar="FOLDER")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be sent.")] = False,
 ) -> None:
-    """Publish a set or a checkpoint on the Hugging Face Hub.
+    """Publish a set, a bundle of sets or a checkpoint on the Hugging Face Hub.
 
     It is verified first and goes up in one commit, the tag last. Run again, it sends only what is missing.
     """

@@ -21,10 +21,10 @@ from sio_data.errors import ClassMapError, InputError
 from sio_data.files import check_output_folder, sha256_file, write_json, write_text
 from sio_data.image_set import ImageSet
 from sio_data.progress import progress
+from sio_data.runs import WEIGHTS, find_runs
 from sio_data.source_names import without_split
 from sio_data.sources import load_source
-from sio_data.training import find_runs
-from sio_data.training.checkpoint import WEIGHTS, Classifier
+from sio_data.training.checkpoint import Classifier
 
 _OUTPUT_FILES = ("results.json", "results.csv", "report.html")
 _PACKAGES = ("sio-data", "torch", "diffusers", "datasets", "scikit-learn", "numpy")

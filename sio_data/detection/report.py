@@ -13,8 +13,8 @@ from sio_data.errors import SioDataError
 from sio_data.manifest import MANIFEST, Manifest
 from sio_data.recipe import Recipe
 from sio_data.rendering import render_html
+from sio_data.runs import read_record
 from sio_data.sets import PREVIEW, open_set
-from sio_data.training import read_record
 
 if TYPE_CHECKING:
     from sio_data.detection.evaluation import Evaluation

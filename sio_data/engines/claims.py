@@ -1,9 +1,12 @@
-"""Claims on shards: two runs on one folder share the work instead of doing it twice."""
+"""Claims through locked files: two runs on one folder share the work, or one is refused."""
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from sio_data.errors import FolderInUseError
 from sio_data.files import is_url
 
 
@@ -58,4 +61,34 @@ def claim(path: Path, wait: bool, shared: bool = False) -> Claim | None:
     except OSError:  # this file system has no locks
         os.close(descriptor)
         return Claim(None)
+    if not _is_there(path, descriptor):
+        os.close(descriptor)
+        return None
     return Claim(descriptor)
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    """Tell whether a lock holds: whoever had it before may have deleted the file, and others lock a new one."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def sole_writer(place: Path) -> Iterator[None]:
+    """Be the only one who writes a file or folder; the lock is a hidden file beside it, gone afterwards.
+
+    Raises:
+        FolderInUseError: Somebody else is writing it.
+    """
+    lock = place.with_name(f".{place.name}.lock")
+    mine = claim(lock, wait=False)
+    if mine is None:
+        raise FolderInUseError(f"another run is writing {place} just now; wait for it, or name another folder.")
+    with mine:
+        try:
+            yield
+        finally:
+            if not is_url(lock):
+                lock.unlink(missing_ok=True)

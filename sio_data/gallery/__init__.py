@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from sio_data.engines.claims import sole_writer
 from sio_data.errors import FolderInUseError, InputError
 from sio_data.files import as_folder, is_leftover, make_folder, remove_leftovers, write_bytes
 from sio_data.gallery.page import MARK, render_page
@@ -47,7 +48,7 @@ def build_gallery(folder: str | Path, out: str | Path | None = None, *, per_clas
         InputError: It is no set, or `per_class` is below 1.
         IncompleteError: The set is not finished.
         CorruptSetError: A shard that was read is damaged.
-        FolderInUseError: `gallery.html` or `thumbnails/` are there, and not ours.
+        FolderInUseError: `gallery.html` or `thumbnails/` are there, and not ours, or another gallery is being made.
     """
     if per_class < 1:
         raise InputError(f"per_class must be at least 1, not {per_class}.")
@@ -57,9 +58,10 @@ def build_gallery(folder: str | Path, out: str | Path | None = None, *, per_clas
     shown = [min(per_class, count) for count in synthetic.manifest.recipe.counts]
     with take_samples(synthetic, shown) as taken:
         make_folder(target / THUMBNAILS)
-        sheets = write_sheets(target / THUMBNAILS, taken)
-    write_bytes(target / PAGE, render_page(synthetic, taken, sheets))
-    _remove_stale(target / THUMBNAILS, {name for of_class in sheets for name in of_class})
+        with sole_writer(target / PAGE):  # to one gallery the sheets of another one are stale
+            sheets = write_sheets(target / THUMBNAILS, taken)
+            write_bytes(target / PAGE, render_page(synthetic, taken, sheets))
+            _remove_stale(target / THUMBNAILS, {name for of_class in sheets for name in of_class})
     return Gallery(target / PAGE, sum(shown), synthetic.manifest.recipe.samples, sum(map(len, sheets)))
 
 

@@ -178,7 +178,7 @@ function showImage(place) {
   showFacts([["class", name], ...seeds, ["recipe", data.recipe], ["size", size], ["image", among]]);
   byId("json").textContent = own ? `{\n${lines},\n${own}\n}` : `{\n${lines}\n}`;
   byId("again").hidden = data.command === null;
-  byId("command").textContent = data.command?.replaceAll("KEY", key) ?? "";
+  byId("command").textContent = data.command?.join(key) ?? "";
   for (const [id, other] of [["previous", place - 1], ["next", place + 1]]) {
     byId(id).disabled = !shown[other];
     byId(id).onclick = () => shown[other] && goWithoutTrace({ key: keyOf(sampleAt(shown[other])[0]) });

@@ -78,13 +78,17 @@ def _sample(metadata: Mapping[str, Any]) -> tuple[int, str]:
     return metadata["index"], json.dumps(own, indent=2, sort_keys=True)[2:-2]
 
 
-def _command(synthetic: SyntheticSet) -> str | None:
-    """Give the command that makes a sample again, with KEY for its key; None for imported images."""
+def _command(synthetic: SyntheticSet) -> list[str] | None:
+    """Give the pieces, between which its key stands, of the command that makes a sample again; None if imported."""
     if generated_recipe(synthetic.manifest.recipe) is None:
         return None
     weights = synthetic.manifest.origin.weights
     where = ["--weights", weights.replace("…", "path/to", 1)] if weights.startswith("…/") else []
-    return shlex.join(["sio-data", "regenerate", _name(synthetic), "KEY", *where, "--out", "KEY.png"])
+    return [
+        f"{shlex.join(['sio-data', 'regenerate', _name(synthetic)])} ",
+        f" {shlex.join([*where, '--out'])} ",
+        ".png",
+    ]
 
 
 def _name(synthetic: SyntheticSet) -> str:

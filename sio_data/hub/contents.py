@@ -1,26 +1,22 @@
-"""What of a folder goes to the Hub: of a set, of a checkpoint."""
+"""What of a folder goes to the Hub: of a set, of a bundle of sets, of a checkpoint."""
 
-import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
+from sio_data.bundles import is_bundle
 from sio_data.commands import shown_place
-from sio_data.compilation import DROPPED, listing_hash
 from sio_data.detection.results import Results
 from sio_data.errors import CorruptSetError, InputError
 from sio_data.files import is_url, json_text, read_json, sha256_file
-from sio_data.gallery import PAGE, THUMBNAILS
-from sio_data.gallery.sheets import is_sheet
 from sio_data.hub.names import check_repository
 from sio_data.hub.repository import Piece
-from sio_data.manifest import MANIFEST, Manifest
-from sio_data.quality.measures import MEASURES, find_measures
-from sio_data.reader_info import INFO
-from sio_data.set_card import read_notes, render_set_card
-from sio_data.sets import PREVIEW
+from sio_data.hub.set_contents import BundleContents, SetContents
+from sio_data.hub.terms import Terms, choose_licence
+from sio_data.manifest import MANIFEST
+from sio_data.recovery import CARD
+from sio_data.set_card import read_notes
 from sio_data.source_names import SourceName
 from sio_data.training import RECORD, check_record
 from sio_data.training.card import Measured, Measurements, render_checkpoint_card
@@ -28,39 +24,24 @@ from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier, runs_hint
 from sio_data.verification import verify
 
 
-@dataclass(frozen=True)
-class Terms:
-    """How something goes out.
-
-    Attributes:
-        repository: `owner/name` on the Hub.
-        tag: What to load it by; None means the newest state.
-        licence: Its licence.
-        links: Repositories that belong to it: of a set the models trained on it, of a checkpoint its data sets.
-    """
-
-    repository: str
-    tag: str | None
-    licence: str
-    links: tuple[str, ...]
-
-
 class Contents(Protocol):
     """A folder that can be published, checked to be sound and whole.
 
     Attributes:
         kind: `dataset` or `model`.
-        marker: The file by whose content a repository is known to hold something of this kind.
-        owned: Paths in the repository that are ours: those that are no longer part are deleted there.
-        licence: The licence that it inherits; may be unknown.
+        licence: Its licence.
         links: Repositories that are known to belong to it.
     """
 
     kind: str
-    marker: str
-    owned: re.Pattern[str]
     licence: str
     links: tuple[str, ...]
+
+    def markers(self, paths: Collection[str]) -> list[str]:
+        """Give the files by whose content a repository is known to hold something of this kind."""
+
+    def owned(self, paths: Collection[str]) -> set[str]:
+        """Give the files of a repository that are ours: those that are no longer part are deleted there."""
 
     def card(self, terms: Terms) -> str:
         """Write the card for the repository."""
@@ -69,120 +50,71 @@ class Contents(Protocol):
         """Give the other files to publish by their paths."""
 
 
-def open_contents(folder: Path, results: Path | None) -> Contents:
+def open_contents(folder: Path, results: Path | None, licence: str | None) -> Contents:
     """Find out what a folder holds, and check all of it.
 
     Args:
-        folder: The folder of a set or a checkpoint.
+        folder: The folder of a set, a bundle or a checkpoint.
         results: What `evaluate` wrote, for the card of a checkpoint.
+        licence: Its licence, of a bundle that of the sets that state none; None means what it inherits.
 
     Raises:
-        InputError: It holds neither, or something is wrong with it.
+        InputError: It holds none of these, or something is wrong with it, or no licence is known.
         IncompleteError: It is a set that is not finished.
     """
     if is_url(folder):
         raise InputError(f"{folder} is not on this machine's disk: copy it there and publish the copy.")
     if (folder / CONFIG).is_file() and not (folder / MANIFEST).exists():
-        return CheckpointContents(folder, results)
-    if not (folder / MANIFEST).exists() and not (folder / "data").is_dir():
+        return CheckpointContents(folder, results, licence)
+    several = is_bundle(folder)
+    if not several and not (folder / MANIFEST).exists() and not (folder / "data").is_dir():
         raise InputError(
             f"{folder} holds neither a set ({MANIFEST}) nor a checkpoint ({CONFIG}, {WEIGHTS}).{runs_hint(folder)}"
         )
     if results is not None:
         raise InputError("results belong to a checkpoint, not to a set.")
-    return SetContents(folder)
+    _refuse_faults(folder, f"sio-data {'verify' if several else 'repair'} {folder}")
+    return BundleContents(folder, licence) if several else SetContents(folder, licence)
 
 
-class SetContents:
-    """A synthetic set."""
-
-    kind = "dataset"
-    marker = MANIFEST
-    owned = re.compile(
-        r"README\.md|sio\.json|preview\.png|data/[a-z]+-\d{6}\.tar|_info\.json|dropped\.csv|measures\.json"
-        r"|gallery\.html|thumbnails/sheet-[0-9a-f]{32}\.webp"
-    )
-    links: tuple[str, ...] = ()
-
-    def __init__(self, folder: Path) -> None:
-        faults = verify(folder).faults
-        if faults:
-            raise CorruptSetError(
-                f"{folder} is not sound and is not published: {faults[0].path} {faults[0].what}"
-                f"{f', and {len(faults) - 1} more' if len(faults) > 1 else ''}. Mend it with: sio-data repair {folder}"
-            )
-        self._folder = folder
-        self._manifest = Manifest.read(folder)
-        self._measures = find_measures(folder, self._manifest.digest)
-        self.licence = self._manifest.origin.licence
-
-    def card(self, terms: Terms) -> str:
-        """Write the card for the repository."""
-        return render_set_card(
-            self._licensed(terms),
-            measures=self._measures.rows() if self._measures else (),
-            notes=read_notes(self._folder),
-            repository=terms.repository,
-            tag=terms.tag,
-            models=terms.links,
+def _refuse_faults(folder: Path, mend: str) -> None:
+    faults = verify(folder).faults
+    if faults:
+        raise CorruptSetError(
+            f"{folder} is not sound and is not published: {faults[0].path} {faults[0].what}"
+            f"{f', and {len(faults) - 1} more' if len(faults) > 1 else ''}. Mend it with: {mend}"
         )
-
-    def files(self, terms: Terms) -> dict[str, Piece]:
-        """Give the other files to publish by their paths."""
-        manifest = self._licensed(terms)
-        same = manifest == self._manifest
-        files: dict[str, Piece] = {
-            MANIFEST: Piece(self._folder / MANIFEST if same else json_text(manifest.to_json()).encode())
-        }
-        listing = [DROPPED] if listing_hash(manifest.recipe) else []
-        for place in (*(self._folder / path for path in (PREVIEW, INFO, *listing)), *self._extras()):
-            files[place.relative_to(self._folder).as_posix()] = Piece(_refuse_link(place, self._folder))
-        return files | {record.path: Piece(self._folder / record.path, record.sha256) for record in manifest.shards}
-
-    def _extras(self) -> Iterator[Path]:
-        """List what others made of this very data: the measures, the gallery."""
-        if self._measures:
-            yield self._folder / MEASURES
-        page = self._folder / PAGE
-        if page.is_file() and self._manifest.digest in page.read_text(encoding="utf-8", errors="replace"):
-            yield page
-            yield from (path for path in sorted((self._folder / THUMBNAILS).glob("*")) if is_sheet(path.name))
-
-    def _licensed(self, terms: Terms) -> Manifest:
-        """Give the manifest that goes out: a licence that is stated only now stands in it."""
-        return replace(self._manifest, origin=replace(self._manifest.origin, licence=terms.licence))
-
-
-def _refuse_link(path: Path, folder: Path) -> Path:
-    """Refuse to publish what is not the folder's own: somebody else may have put a link to a secret there."""
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{path} is a link out of its folder: put the file itself there.")
-    return path
 
 
 class CheckpointContents:
     """A checkpoint that `train` made, or `Classifier.save_pretrained`."""
 
     kind = "model"
-    marker = CONFIG
-    owned = re.compile(r"README\.md|config\.json|model\.safetensors|training\.json")
 
-    def __init__(self, folder: Path, results: Path | None) -> None:
+    def __init__(self, folder: Path, results: Path | None, licence: str | None) -> None:
         Classifier.from_pretrained(folder)
         self._folder = folder
         self._config = read_json(folder / CONFIG)
         self._record = check_record(folder) if (folder / RECORD).exists() else {}
         self._measured = read_measurements(results, folder) if results else None
-        self.licence = self._record.get("synthetic_licence") or ""
+        self.licence = choose_licence(licence, self._record.get("synthetic_licence") or "")
         sources = (SourceName.parse(name) for name in map(self._record.get, ("synthetic", "real")) if name)
         self.links = tuple(check_repository(source.path) for source in sources if source.hub)
+
+    def markers(self, paths: Collection[str]) -> list[str]:
+        """Give the files by whose content a repository is known to hold a checkpoint."""
+        return [CONFIG]
+
+    def owned(self, paths: Collection[str]) -> set[str]:
+        """Give the files of a repository that are ours."""
+        return {CARD, CONFIG, WEIGHTS, RECORD} & {*paths}
 
     def card(self, terms: Terms) -> str:
         """Write the card for the repository."""
         return render_checkpoint_card(
             self._config,
             self._record,
-            licence=terms.licence,
+            licence=self.licence,
             notes=read_notes(self._folder),
             repository=terms.repository,
             tag=terms.tag,

@@ -1,13 +1,14 @@
-"""`fetch`: a set or a checkpoint from the Hugging Face Hub, checked before it appears under its name."""
+"""`fetch`: a set, a bundle or a checkpoint from the Hugging Face Hub, checked before it appears under its name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from huggingface_hub.hf_api import RepoFile
 
+from sio_data.bundles import find_parts
 from sio_data.compilation import DROPPED, listing_hash
 from sio_data.engines.claims import claim
 from sio_data.errors import CorruptSetError, FolderInUseError, InputError, SettingsMismatchError, SioDataError
@@ -27,6 +28,7 @@ from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier
 from sio_data.verification import verify
 
 _LOCK = ".lock"
+_ROOT = PurePosixPath()
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Fetched:
 
     Attributes:
         folder: Where it lies.
-        kind: `dataset` (a set) or `model` (a checkpoint).
+        kind: `dataset` (a set or a bundle) or `model` (a checkpoint).
         commit: The commit on the Hub that it is of.
         files: How many files it has.
         made: Whether this call fetched it; False if it was there.
@@ -49,23 +51,29 @@ class Fetched:
 
 
 class _Found(NamedTuple):
-    """What a repository holds: a kind of ours, at one commit."""
+    """What a repository holds: a kind of ours, at one commit.
+
+    Attributes:
+        sets: The folders of its sets: of a bundle's each one, of a single set the repository itself, of a checkpoint
+            none.
+    """
 
     name: HubName
     kind: str
     commit: str
     remote: Mapping[str, RepoFile]
+    sets: tuple[PurePosixPath, ...]
 
 
 def fetch(repo: str, out: str | Path, *, revision: str | None = None) -> Fetched:
-    """Fetch a set or a checkpoint from the Hugging Face Hub, and verify it.
+    """Fetch a set, a bundle of sets or a checkpoint from the Hugging Face Hub, and verify it.
 
-    Only the files of a set or a checkpoint are fetched, all of one commit, into a hidden folder beside `out`, which
+    Only the files of sets or a checkpoint are fetched, all of one commit, into a hidden folder beside `out`, which
     gets its name when all is checked. Interrupted and called again, it goes on with the files that are missing.
 
     Args:
         repo: `owner/name`, or `hub:owner/name@revision`.
-        out: A new or empty folder, or one that holds this very set or checkpoint, which is checked and left alone.
+        out: A new or empty folder, or one that holds this very thing, which is checked and left alone.
         revision: Branch, tag or commit; None means the branch `main`.
 
     Raises:
@@ -127,7 +135,9 @@ def _find(name: HubName) -> _Found:
             continue
         remote = call(what, partial(repository.files, head.commit))
         if marker in remote:
-            return _Found(name, kind, head.commit, remote)
+            return _Found(name, kind, head.commit, remote, (_ROOT,) if kind == "dataset" else ())
+        if kind == "dataset" and (parts := find_parts(remote)):
+            return _Found(name, kind, head.commit, remote, tuple(map(PurePosixPath, parts)))
         held.append(kind)
     if held:
         raise InputError(f"{what} holds no set ({MANIFEST}) and no checkpoint ({WEIGHTS}) of sio-data.")
@@ -138,8 +148,8 @@ def _find(name: HubName) -> _Found:
 
 def _keep(folder: Path, found: _Found) -> Fetched:
     """Check a folder that should be what is asked for, and leave it alone."""
-    path = MANIFEST if found.kind == "dataset" else WEIGHTS
-    if not (folder / path).is_file():
+    markers = [str(place / MANIFEST) for place in found.sets] or [WEIGHTS]
+    if not all((folder / path).is_file() for path in markers):
         raise FolderInUseError(f"{folder} holds something else; name a new or empty folder.")
     paths = _wanted(found, folder)
     # The shards are left to the check below: it holds them against the hashes of a manifest that is the Hub's.
@@ -154,41 +164,55 @@ def _keep(folder: Path, found: _Found) -> Fetched:
 
 
 def _wanted(found: _Found, folder: Path) -> list[str]:
-    """List the files of a set or checkpoint, by our own rules and, once it is there, the manifest."""
+    """List the files of sets or a checkpoint, by our own rules and, once they are there, the manifests."""
     if found.kind == "model":
         return [path for path in (CONFIG, WEIGHTS, RECORD, CARD) if path in found.remote or path == CONFIG]
-    manifest = Manifest.read(folder)
-    listing = [DROPPED] if listing_hash(manifest.recipe) else []
-    paths = [MANIFEST, CARD, PREVIEW, INFO, *listing, *(path for path in (MEASURES,) if path in found.remote)]
-    return paths + [record.path for record in manifest.shards]
+    paths = [CARD]
+    for place in found.sets:
+        manifest = Manifest.read(folder / place)
+        listing = [DROPPED] if listing_hash(manifest.recipe) else []
+        paths += [str(place / name) for name in (MANIFEST, CARD, PREVIEW, INFO, *listing)]
+        paths += [path for path in (str(place / MEASURES),) if path in found.remote]
+        paths += [str(place / record.path) for record in manifest.shards]
+    return list(dict.fromkeys(paths))
 
 
 def _fetch_files(found: _Found, staging: Path) -> list[str]:
     pinned = HubName(found.name.repository, found.commit)
-    if found.kind == "dataset":
-        _fetch_missing(found, pinned, [MANIFEST], staging)
-        try:
-            manifest = Manifest.read(staging)
-        except CorruptSetError as error:
-            raise _give_up(found, staging, f"its {MANIFEST} is not sound") from error
-        if not manifest.complete:
-            remove_tree(staging)
-            raise InputError(f"{found.name} is incomplete: its owner must complete it and publish it again.")
-        for record in manifest.shards:
-            if record.path not in found.remote or found.remote[record.path].size != record.bytes:
-                raise InputError(f"{found.name} lacks {record.path} as {MANIFEST} lists it; take another revision.")
-    else:
+    _fetch_missing(found, pinned, [str(place / MANIFEST) for place in found.sets], staging)
+    for place in found.sets:
+        _check_listing(found, staging, place)
+    if found.kind == "model":
         _fetch_missing(found, pinned, [CONFIG], staging)
-        if not is_ours(staging / CONFIG, CONFIG):
+        if not is_ours(staging / CONFIG):
             remove_tree(staging)
             raise InputError(f"{found.name} is no checkpoint of sio-data: another program wrote its {CONFIG}.")
     paths = _wanted(found, staging)
     _fetch_missing(found, pinned, paths, staging)
-    for path in staging.rglob("*"):
-        if path.is_file() and path.relative_to(staging).as_posix() not in (*paths, _LOCK):
+    for path in sorted(staging.rglob("*"), reverse=True):
+        if path.is_dir():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.relative_to(staging).as_posix() not in (*paths, _LOCK):
             path.unlink()
     remove_tree(staging / ".cache")
     return paths
+
+
+def _check_listing(found: _Found, staging: Path, place: PurePosixPath) -> None:
+    """Refuse a set of which the repository holds other shards than its manifest says."""
+    manifest = str(place / MANIFEST)
+    try:
+        read = Manifest.read(staging / place)
+    except CorruptSetError as error:
+        raise _give_up(found, staging, f"its {manifest} is not sound") from error
+    if not read.complete:
+        remove_tree(staging)
+        raise InputError(f"{found.name} is incomplete ({manifest}): its owner must complete it and publish it again.")
+    for record in read.shards:
+        path = str(place / record.path)
+        if path not in found.remote or found.remote[path].size != record.bytes:
+            raise InputError(f"{found.name} lacks {path} as {manifest} lists it; take another revision.")
 
 
 def _give_up(found: _Found, staging: Path, what: str) -> InputError:
@@ -217,7 +241,7 @@ def _is_there(path: Path, remote: RepoFile | None) -> bool:
 
 
 def _check(kind: str, folder: Path) -> None:
-    """Verify a set in full; load a checkpoint strictly."""
+    """Verify a set or a bundle in full; load a checkpoint strictly."""
     if kind == "model":
         Classifier.from_pretrained(folder)
         return

@@ -1,7 +1,7 @@
 """Whose a repository on the Hub is: only one of ours, or one that holds nothing yet, may be changed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from huggingface_hub.hf_api import RepoFile
@@ -19,14 +19,14 @@ _KNOWN = {MANIFEST: is_manifest, CONFIG: is_config}
 _BLANK_CARD = re.compile(r"\s*(---\s*\n.*?^---)?\s*", re.DOTALL | re.MULTILINE)
 
 
-def find_foreign(name: HubName, kind: str, remote: Mapping[str, RepoFile], marker: str) -> str | None:
+def find_foreign(name: HubName, kind: str, remote: Mapping[str, RepoFile], markers: Iterable[str]) -> str | None:
     """Find a file that shows that a repository is not ours to change.
 
     Args:
         name: Repository and commit.
         kind: `dataset` or `model`.
         remote: Its files.
-        marker: The file whose content tells ours: `sio.json` of a set, `config.json` of a checkpoint.
+        markers: The files whose content tells ours: `sio.json` of sets, `config.json` of a checkpoint.
 
     Returns:
         Its path; None if the repository is ours, or holds at most the card that the Hub gives to a new one.
@@ -34,18 +34,19 @@ def find_foreign(name: HubName, kind: str, remote: Mapping[str, RepoFile], marke
     Raises:
         SioDataError: The Hub cannot be reached.
     """
-    if marker in remote:
-        return None if is_ours(_fetch(name, kind, remote, marker), marker) else marker
+    there = [marker for marker in markers if marker in remote]
+    if there:
+        return next((marker for marker in there if not is_ours(_fetch(name, kind, remote, marker))), None)
     found = [path for path in remote if path != ".gitattributes"]
     if found == [CARD]:
         return None if _is_card_of_ours(_fetch(name, kind, remote, CARD)) else CARD
     return next((path for path in found if path != CARD), None)
 
 
-def is_ours(place: Path, marker: str) -> bool:
+def is_ours(place: Path) -> bool:
     """Tell by its keys whether a file is the `sio.json` of a set, or the `config.json` of a checkpoint."""
     try:
-        return _KNOWN[marker](read_json(place))
+        return _KNOWN[place.name](read_json(place))
     except InputError:
         return False
 

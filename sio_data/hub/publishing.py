@@ -1,4 +1,4 @@
-"""`publish`: a set or a checkpoint to the Hugging Face Hub, in one commit, the tag last."""
+"""`publish`: a set, a bundle or a checkpoint to the Hugging Face Hub, in one commit, the tag last."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from huggingface_hub.hf_api import RepoFile
 from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import as_folder
 from sio_data.hub.calls import call, quiet
-from sio_data.hub.contents import Contents, Terms, open_contents
+from sio_data.hub.contents import Contents, open_contents
 from sio_data.hub.names import HubName, check_repository, check_tag
 from sio_data.hub.ownership import find_foreign
 from sio_data.hub.repository import Piece, Repository
-from sio_data.licences import check_licence, is_known_licence
+from sio_data.hub.terms import Terms
 from sio_data.progress import progress
 from sio_data.recovery import CARD
 
@@ -33,7 +33,7 @@ class Published:
         commit: The commit that holds it; None if it is not there because of `dry_run`.
         tag: The tag that names it; None if none was asked for.
         private: Whether the repository is.
-        licence: Its licence.
+        licence: Its licence; `several` for a bundle whose sets have different ones.
         files: Size in bytes of each file of it, by path.
         sent: Paths of the files that the repository lacked.
         removed: Paths of earlier files that are no longer part.
@@ -74,26 +74,26 @@ def publish(
     results: str | Path | None = None,
     dry_run: bool = False,
 ) -> Published:
-    """Publish a set or a checkpoint on the Hugging Face Hub.
+    """Publish a set, a bundle of sets or a checkpoint on the Hugging Face Hub.
 
     It is verified first. All files go up in one commit, so that nobody sees a part of it, and the tag is set last, on
     what was found to be there. Interrupted and called again, only what is missing is sent; what is there already is
     left alone. A tag never moves, but the branch's card may change beside it, to link a model say.
 
     Args:
-        folder: A set, or a checkpoint.
+        folder: A set, a bundle of sets (see `sio_data.bundle`), or a checkpoint.
         repo: `owner/name`; made if it is not there.
         private: Whether to make it private.
         tag: A name for this state, by which the card tells readers to load it.
-        licence: Its licence, as the Hub writes it; None means that of the generator's weights. It must
-                be that one, if it is known.
+        licence: Its licence, as the Hub writes it, of a bundle that of the sets that state none; None means that of the
+            generator's weights. It must be that one, if it is known.
         link: For a set, models trained on it; for a checkpoint, data sets that it was made with. Each `owner/name`.
         results: For a checkpoint, what `evaluate` wrote: its figures go into the card.
         dry_run: Only find out what would be sent.
 
     Raises:
-        InputError: The folder is neither, or damaged; no licence is known; the repository holds something else; or
-            the tag names something else.
+        InputError: The folder is none of these, or damaged; no licence is known; the repository holds something else;
+            or the tag names something else.
         IncompleteError: The set is not finished.
         SioDataError: The Hub refuses or cannot be reached.
     """
@@ -101,40 +101,10 @@ def publish(
     links = tuple(check_repository(name) for name in link)
     if tag is not None:
         check_tag(tag)
-    contents = open_contents(as_folder(folder), Path(results) if results is not None else None)
-    terms = Terms(repo, tag, _choose_licence(contents, licence), tuple(dict.fromkeys(contents.links + links)))
+    contents = open_contents(as_folder(folder), Path(results) if results is not None else None, licence)
+    terms = Terms(repo, tag, tuple(dict.fromkeys(contents.links + links)))
     with quiet():
         return _Publisher(contents, terms).run(private, dry_run)
-
-
-def _choose_licence(contents: Contents, licence: str | None) -> str:
-    if licence is not None:
-        return _check_stated(check_licence(licence), contents)
-    if not is_known_licence(contents.licence):
-        raise InputError(
-            "nothing goes out without a licence, and none is known of the weights that this was made with. "
-            "State one: --licence cc-by-4.0"
-        )
-    return check_licence(contents.licence)
-
-
-def _check_stated(licence: str, contents: Contents) -> str:
-    """Refuse to pass on under other terms what states its own; a text that is no licence's name needs one stated.
-
-    Raises:
-        InputError: It states another licence.
-    """
-    try:
-        known = check_licence(contents.licence)
-    except InputError:
-        return licence
-    if licence != known:
-        raise InputError(
-            f"what this was made with states the licence {known}, and --licence asks for {licence}. Leave --licence "
-            f"out to publish under {known}. If {known} is wrong, correct it where it comes from (the card of the "
-            "generator's weights, import --licence), and make it anew."
-        )
-    return licence
 
 
 class _Publisher:
@@ -166,7 +136,7 @@ class _Publisher:
             commit,
             self._terms.tag,
             head.private if head else private,
-            self._terms.licence,
+            self._contents.licence,
             {path: piece.size for path, piece in sorted(self._files.items())},
             plan.missing,
             plan.stale,
@@ -198,14 +168,17 @@ class _Publisher:
 
     def _plan(self, commit: str | None) -> _Plan:
         remote = self._repository.files(commit) if commit else {}
-        ours = [path for path in remote if self._contents.owned.fullmatch(path)]
+        ours = self._contents.owned(remote)
         missing = [path for path, piece in self._files.items() if path not in remote or not piece.is_same(remote[path])]
-        if commit and self._contents.marker in missing:
-            self._refuse_foreign(HubName(self._name, commit), remote)
-        return _Plan(commit, tuple(missing), tuple(path for path in ours if path not in self._files))
+        if commit:
+            self._refuse_foreign(HubName(self._name, commit), remote, missing)
+        return _Plan(commit, tuple(missing), tuple(path for path in remote if path in ours and path not in self._files))
 
-    def _refuse_foreign(self, name: HubName, remote: Mapping[str, RepoFile]) -> None:
-        foreign = find_foreign(name, self._contents.kind, remote, self._contents.marker)
+    def _refuse_foreign(self, name: HubName, remote: Mapping[str, RepoFile], missing: Sequence[str]) -> None:
+        markers = self._contents.markers(remote)
+        if any(marker in remote and marker in self._files and marker not in missing for marker in markers):
+            return
+        foreign = find_foreign(name, self._contents.kind, remote, markers)
         if foreign:
             raise FolderInUseError(
                 f"{self._name} holds something else: its {foreign} was not published by sio-data. Name another one."

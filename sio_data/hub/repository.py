@@ -88,9 +88,9 @@ class Repository:
             return None
         return Head(str(info.sha), bool(info.private))
 
-    def files(self, commit: str) -> dict[str, RepoFile]:
-        """List the files of a commit by their paths."""
-        tree = self._api.list_repo_tree(self.name, repo_type=self.kind, revision=commit, recursive=True)
+    def files(self, commit: str, folder: str | None = None) -> dict[str, RepoFile]:
+        """List the files of a commit, or of a folder of it, by their paths."""
+        tree = self._api.list_repo_tree(self.name, folder, repo_type=self.kind, revision=commit, recursive=True)
         return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
     def tagged(self, tag: str) -> str | None:

@@ -42,6 +42,10 @@ class Archive(Protocol):
     @property
     def rule(self) -> Mapping[str, Option]: ...  # noqa: D102
 
+    def hash(self) -> tuple[SourceFile, ...]:
+        """Hash the files, as `settle` does, and check nothing."""
+        ...
+
     def settle(self, scratch: Path | None) -> tuple[SourceFile, ...]:
         """Hash the files and check all that is in them. Must be called before `read`.
 

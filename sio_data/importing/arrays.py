@@ -62,9 +62,13 @@ class ArrayArchive:
         self._starts = np.cumsum([0, *(len(part.labels) for part in parts)])
         self._images: list[StoredImages] = []
 
+    def hash(self) -> tuple[SourceFile, ...]:
+        """See `Archive`."""
+        return hash_files(path for part in self._parts for path in part.files)
+
     def settle(self, scratch: Path | None) -> tuple[SourceFile, ...]:
         """See `Archive`."""
-        sources = hash_files(path for part in self._parts for path in part.files)
+        sources = self.hash()
         self._images = [part.open(scratch) for part in self._parts]
         return sources
 

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from sio_data.compilation import SourceFile
 from sio_data.errors import InputError
+from sio_data.files import sha256_bytes
 from sio_data.images import Pixels
 from sio_data.importing.archive import Places, check_name
 from sio_data.importing.npy import StoredImages
@@ -77,12 +79,18 @@ class ClassFolders:
         with os.scandir(folder) as found:
             entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
         for entry in entries:
-            if entry.is_symlink() and not Path(entry).resolve().is_relative_to(self._folder.resolve()):
-                raise InputError(
-                    f"{entry.path} is a link that leads out of {self._folder}. Put what it leads to there."
-                )
+            if entry.is_symlink():
+                self._check_link(entry.path)
             check_name(entry.name, folder)
         return entries
+
+    def _check_link(self, path: str) -> None:
+        try:
+            target = Path(path).resolve(strict=True)
+        except (OSError, RuntimeError) as error:  # RuntimeError: of a loop, before Python 3.13
+            raise InputError(f"{path} is a link that leads nowhere. Remove it.") from error
+        if not target.is_relative_to(self._folder.resolve()):
+            raise InputError(f"{path} is a link that leads out of {self._folder}. Put what it leads to there.")
 
     def _load(self, place: int) -> bytes:
         with (self._folder / self._paths[place]).open("rb") as file:
@@ -91,14 +99,21 @@ class ClassFolders:
     def _name(self, place: int) -> str:
         return str(self._folder / self._paths[place])
 
-    def settle(self, scratch: Path | None) -> tuple[SourceFile, ...]:
+    def hash(self) -> tuple[SourceFile, ...]:
         """See `Archive`. The hash of a folder is that of the list that `sha256sum` gives of its pictures."""
+        return self._hash_list(self._pictures.visit(sha256_bytes))
+
+    def settle(self, scratch: Path | None) -> tuple[SourceFile, ...]:
+        """See `Archive`. Each picture is read once: what is hashed is what is unpacked."""
         pixels = self._held.enter_context(open_scratch(scratch, math.prod(self._pictures.shape)))
-        digests = self._pictures.unpack(pixels, lambda data: hashlib.sha256(data).hexdigest())
+        sources = self._hash_list(self._pictures.unpack(pixels, sha256_bytes))
+        self._images = StoredImages(pixels, 0, self._pictures.shape, str(self._folder))
+        return sources
+
+    def _hash_list(self, digests: Iterable[str]) -> tuple[SourceFile, ...]:
         whole = hashlib.sha256()
         for path, digest in zip(self._paths, digests, strict=True):
             whole.update(f"{digest}  {path}\n".encode())
-        self._images = StoredImages(pixels, 0, self._pictures.shape, str(self._folder))
         return (SourceFile(self._folder.resolve().name, whole.hexdigest()),)
 
     def read(self, places: Places) -> Pixels:

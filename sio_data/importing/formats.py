@@ -53,11 +53,20 @@ def _check_path(source: str | Path) -> Path:
         raise InputError(f"{source} is not on this machine. Download it first.")
     if not path.exists():
         raise InputError(f"{source}: no such file or folder. Give {_KNOWN}.")
-    if path.is_file() and path.suffix.lower() not in (_ARRAYS, _ARCHIVES, _TARS):
+    if path.is_dir():
+        return path
+    _check_file(path)
+    if path.suffix.lower() not in (_ARRAYS, _ARCHIVES, _TARS):
         with path.open("rb") as file:
             if path.suffix.lower() in _PICKLES or file.read(1) == b"\x80":
                 raise pickled(source)
     return path
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no file, like a pipe, before it is opened: that could wait for ever."""
+    if not path.is_file():
+        raise InputError(f"{path} is no file. Only plain files can be imported: they are read more than once.")
 
 
 def _look_into(folder: Path) -> list[Path]:
@@ -69,6 +78,8 @@ def _look_into(folder: Path) -> list[Path]:
     if (folder / IMAGES).exists() or (folder / LABELS).exists():
         return [folder / IMAGES, folder / LABELS]
     found = [path for path in folder.iterdir() if path.suffix.lower() in (_ARCHIVES, _TARS)]
+    for path in found:
+        _check_file(path)
     return sorted(found, key=lambda path: path.name) or [folder]
 
 

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from functools import cache
 from itertools import chain
 from typing import BinaryIO, TypeVar
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from sio_data.errors import InputError, first_line
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
@@ -24,6 +25,15 @@ MAX_BYTES = 1 << 28
 _MAX_PIXELS = 1 << 26
 _BYTES_AT_ONCE = 1 << 24
 _THREADS, _MAX_PIECE = 8, 16
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 Found = TypeVar("Found")
 
 
@@ -75,15 +85,24 @@ class Pictures:
             data = self._load(number)
             return self._decode(number, data), visit(data)
 
-        with _strict(), progress("looking at all images", self._count) as advance:
-            step = max(_THREADS, _BYTES_AT_ONCE // math.prod(self.shape[1:]))
+        with _strict():
+            for pixels, found in self._each("looking at all images", look_at):
+                target.write(pixels.tobytes())
+                yield found
+        target.flush()
+
+    def visit(self, visit: Callable[[bytes], Found]) -> Iterator[Found]:
+        """Give what `visit` makes of the bytes of every one, and decode none."""
+        return self._each("hashing all images", lambda number: visit(self._load(number)))
+
+    def _each(self, doing: str, look_at: Callable[[int], Found]) -> Iterator[Found]:
+        """Apply a function to the number of every one, in order, some at a time."""
+        step = max(_THREADS, _BYTES_AT_ONCE // math.prod(self.shape[1:]))
+        with progress(doing, self._count) as advance:
             for start in range(0, self._count, step):
                 numbers = range(start, min(start + step, self._count))
-                for pixels, found in _in_threads(look_at, numbers):
-                    target.write(pixels.tobytes())
-                    yield found
+                yield from _in_threads(look_at, numbers)
                 advance(len(numbers), "")
-        target.flush()
 
     def _decode(self, number: int, data: bytes) -> Pixels:
         with self._open(number, data) as picture:
@@ -93,7 +112,7 @@ class Pictures:
                     f"{self.image_size}x{self.image_size}. Give --image-size."
                 )
             try:
-                return fit_square(picture, self.image_size)
+                return fit_square(_turn_upright(picture), self.image_size)
             except IMAGE_ERRORS as error:
                 raise InputError(f"{self._name(number)} is damaged ({first_line(error)}).") from error
 
@@ -109,6 +128,16 @@ class Pictures:
         if picture.width * picture.height > _MAX_PIXELS:
             raise InputError(f"{self._name(number)} has {picture.width}x{picture.height} pixels, too many.")
         return picture
+
+
+def _turn_upright(picture: Image.Image) -> Image.Image:
+    """Turn or mirror a picture as its EXIF says, which cameras write; `load_dataset` does so, too."""
+    picture.load()
+    try:
+        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except (SyntaxError, ValueError, struct.error):  # many pictures have a damaged EXIF, and sound pixels
+        return picture
+    return picture if turn is None else picture.transpose(turn)
 
 
 @contextmanager

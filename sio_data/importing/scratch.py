@@ -2,26 +2,31 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from sio_data.errors import SioDataError
+from sio_data.files import clear_if_full
+
+_THEN = "Make space and run the same command again."
 
 
-def open_scratch(folder: Path | None, size: int) -> BinaryIO:
-    """Open a file without a name.
+@contextmanager
+def open_scratch(folder: Path | None, size: int) -> Iterator[BinaryIO]:
+    """Hold a file without a name open.
 
     Args:
         folder: On whose disk it is; None means the system's folder for such files.
         size: How many bytes it will hold.
 
     Raises:
-        SioDataError: There is no space for them.
+        SioDataError: There is no space for them, or it was gone before all of them were written.
     """
-    free = shutil.disk_usage(folder or tempfile.gettempdir()).free
+    place = folder or tempfile.gettempdir()
+    free = shutil.disk_usage(place).free
     if free < size:
-        raise SioDataError(
-            f"unpacking takes {size:,} bytes in {folder or tempfile.gettempdir()}, where {free:,} are free. Make space "
-            "and run the same command again."
-        )
-    return cast("BinaryIO", tempfile.TemporaryFile(dir=folder))
+        raise SioDataError(f"unpacking takes {size:,} bytes in {place}, where {free:,} are free. {_THEN}")
+    with clear_if_full(f"unpacking in {place}", _THEN), tempfile.TemporaryFile(dir=folder) as file:
+        yield cast("BinaryIO", file)

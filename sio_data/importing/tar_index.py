@@ -10,6 +10,7 @@ from sio_data.errors import InputError
 from sio_data.importing.archive import check_name
 
 _MAX_HEADER_BYTES = 1 << 20
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
 _TAR_ERRORS = (tarfile.TarError, EOFError, OverflowError, RecursionError, ValueError)
 
 
@@ -53,8 +54,11 @@ def list_members(path: Path, file: IO[bytes]) -> Iterator[Member]:
                     yield _check(path, member, size)
             _check_end(path, file, tar.offset)
     except _TAR_ERRORS as error:
-        hint = "; unpack it first, if it is compressed" if path.suffix != ".tar" else ""
-        raise InputError(f"{path} is no sound tar ({error}{hint}).") from error
+        file.seek(0)
+        start = file.read(max(map(len, _COMPRESSED)))
+        kind = next((kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)), None)
+        what = f"is compressed by {kind}. Unpack it first" if kind else f"is no sound tar ({error})"
+        raise InputError(f"{path} {what}.") from error
 
 
 class _HeaderReader:

@@ -92,9 +92,13 @@ class WebDataset:
     def _path(self, place: int) -> Path:
         return self._paths[self._samples.tar(place)]
 
+    def hash(self) -> tuple[SourceFile, ...]:
+        """See `Archive`."""
+        return hash_files(self._paths)
+
     def settle(self, scratch: Path | None) -> tuple[SourceFile, ...]:
         """See `Archive`."""
-        sources = hash_files(self._paths)
+        sources = self.hash()
         pixels = self._held.enter_context(open_scratch(scratch, math.prod(self._pictures.shape)))
         for _ in self._pictures.unpack(pixels, len):
             pass

@@ -10,7 +10,7 @@ from sio_data.quality.findings import AccuracyScore
 from sio_data.sets import SyntheticSet
 from sio_data.training.loop import TrainingSettings, train_run
 
-MOST_IMAGES = 100_000
+MOST_BYTES = 2 << 30
 
 
 def score_accuracy(
@@ -19,7 +19,7 @@ def score_accuracy(
     """Train a classifier on a synthetic set alone, as `sio-data train` does by default, and judge it.
 
     Args:
-        synthetic: The set; of a larger one, 100,000 images are drawn at random.
+        synthetic: The set; of one whose pixels take more than 2 GiB, as many images as fit are drawn at random.
         test: Real test images in the set's class map.
         image_size: Pixels that synthetic images are brought to.
         epochs: Passes over the synthetic images.
@@ -34,7 +34,7 @@ def score_accuracy(
 
 def _read_some(synthetic: SyntheticSet, image_size: int, seed: int) -> ImageSet:
     recipe = synthetic.manifest.recipe
-    count = min(MOST_IMAGES, recipe.samples)
+    count = min(recipe.samples, MOST_BYTES // (3 * image_size**2))
     chosen = np.sort(np.random.default_rng(seed).choice(recipe.samples, count, replace=False))
     images = torch.empty(count, 3, image_size, image_size, dtype=torch.uint8)
     labels = torch.empty(count, dtype=torch.int64)

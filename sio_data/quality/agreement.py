@@ -6,12 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import hypergeom
 
+from sio_data.errors import InputError
 from sio_data.quality.findings import Agreement, Network
 from sio_data.training.checkpoint import Classifier
 
 Counts = npt.NDArray[np.int64]
 _CLEARLY = 0.2
+_FALSE_ALARMS = 0.01
 
 
 @torch.inference_mode()
@@ -25,10 +28,15 @@ def predict(classifier: Classifier, images: torch.Tensor, features: torch.Tensor
 
     Returns:
         float32 [B, C] on the CPU; rows add up to 1.
+
+    Raises:
+        InputError: They are NaN.
     """
     device = next(classifier.parameters()).device
     logits = classifier(images.to(device)) if features is None else classifier.head(features.to(device))
     probabilities: torch.Tensor = logits.softmax(1).cpu()
+    if not torch.isfinite(probabilities).all():
+        raise InputError("the classifier gives probabilities that are NaN; its weights are unsound. Train it again.")
     return probabilities
 
 
@@ -52,8 +60,9 @@ def suspect_order(confusion: Counts, names: Sequence[str], classes: Sequence[str
 
     The assignment of classes that the predictions fit best is compared to the labels. A class has changed its place if
     far more of its images are predicted as the class assigned to it than as its own: twice as many, and a fifth of its
-    images more. If the class whose place it has taken is one of the set's, that one must have moved, too: a poor
-    classifier that takes cats for dogs still knows dogs.
+    images more; and if that is no chance, by Fisher's exact test against the images of the other labels, at 1 % with
+    Bonferroni's correction for all pairs of classes. If the class whose place it has taken is one of the set's, that
+    one must have moved, too: a poor classifier that takes cats for dogs still knows dogs.
 
     Args:
         confusion: int64 [len(names), len(classes)]; see `count_confusion`.
@@ -68,11 +77,19 @@ def suspect_order(confusion: Counts, names: Sequence[str], classes: Sequence[str
     moved = {}
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         assigned, own = rates[row, column], rates[row, classes.index(names[row])]
-        if classes[column] != names[row] and assigned >= max(2 * own, own + _CLEARLY):
+        far_more = assigned >= max(2 * own, own + _CLEARLY)
+        if classes[column] != names[row] and far_more and _is_no_chance(confusion, row, column):
             moved[names[row]] = classes[column]
     while standing := {name for name, other in moved.items() if other in names and other not in moved}:
         moved = {name: other for name, other in moved.items() if name not in standing}
     return moved
+
+
+def _is_no_chance(confusion: Counts, row: int, column: int) -> bool:
+    """Tell whether a prediction is significantly more frequent for a label than for the others."""
+    predicted, labelled = confusion[:, column].sum(), confusion[row].sum()
+    p_value = hypergeom.sf(confusion[row, column] - 1, confusion.sum(), predicted, labelled)
+    return bool(p_value * confusion.size < _FALSE_ALARMS)
 
 
 def summarise_agreement(

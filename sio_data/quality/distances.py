@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import torch
@@ -62,13 +63,20 @@ class DistanceMeter:
         self._seen += len(features)
 
     def measure(self) -> Distances:
-        """Give the distances, when all images have been taken."""
+        """Give the distances, when all images have been taken.
+
+        Raises:
+            InputError: They are beyond what numbers can hold.
+        """
         real, synthetic = (part.to(self._device).double() for part in (self._real, self._synthetic))
         kid = kernel_distance(real, synthetic, self._seed)
+        fid = float(self._fid.compute())
+        if not (isfinite(fid) and isfinite(kid.mean) and isfinite(kid.std)):
+            raise InputError("FID or KID is NaN or infinite: the features of the network are too large to measure by.")
         manifold = compare_manifolds(real, synthetic, NEIGHBOURS)
         return Distances(
             dimensions=self._dimensions,
-            fid=max(0.0, float(self._fid.compute())),
+            fid=max(0.0, fid),
             kid=kid.mean,
             kid_std=kid.std,
             kid_subsets=kid.subsets,

@@ -125,7 +125,8 @@ class NearCopies:
         held_out: How many images of the real held-out split would count as such: they are no copies, so that their
             share is what to expect of a set that copies nothing.
         bound: The largest distance that counts.
-        neighbours: Of how many nearest real images the mean distance was taken; 0 for hashes.
+        neighbours: Of how many nearest real images, without repeats of the nearest, the mean distance was taken; 0 for
+            hashes.
         listed: The nearest, 1,000 at most, the nearest first.
     """
 

@@ -15,12 +15,13 @@ from sio_data.quality.distances import DistanceMeter
 from sio_data.quality.duplicates import find_duplicates
 from sio_data.quality.extractors import Extractor
 from sio_data.quality.findings import Network
-from sio_data.quality.measures import MEASURES, NEAR_COPIES, Measures
+from sio_data.quality.measures import MEASURES, Measures, holds_measures
 from sio_data.quality.near_copies import FeatureSearch, HashSearch, choose_ratio
 from sio_data.quality.pairs import draw_pairs
 from sio_data.quality.scan import Instruments, digest_all, extract, hash_all
 from sio_data.sets import open_set
 
+_PICTURE = "near-copies.png"
 _PACKAGES = ("sio-data", "torch", "torchmetrics", "numpy", "scipy", "pillow")
 
 
@@ -42,8 +43,8 @@ def measure(
     """Measure a synthetic set: distances to real images, near-copies, duplicates, labels, and what one learns from it.
 
     The set is read once, batch by batch; the real images are held in memory. `near-copies.png`, beside the result,
-    shows real images. The same input gives the same figures; their last digits may differ between kinds of device,
-    thread counts and versions.
+    shows real images; beside `a.json` it is `a.near-copies.png`. The same input gives the same figures; their last
+    digits may differ between kinds of device, thread counts and versions.
 
     Args:
         folder: The set's folder or URL.
@@ -61,10 +62,12 @@ def measure(
         epochs: Of that training.
         seed: Of all random choices.
         device: Where to compute; None means the best device at hand.
-        out: JSON file of the result; None means `measures.json` in the set's folder, and its card shows it.
+        out: JSON file of the result; None means `measures.json` in the set's folder, and its card shows it. A
+            file that is there is replaced if it holds measures.
 
     Raises:
-        InputError: A value is out of range, sizes differ, there are too few images, or a network is unsound.
+        InputError: A value is out of range, sizes differ, there are too few images, a network is unsound, or `out`
+            is there and holds no measures, or cannot be written.
         ClassMapError: The classes of set, classifier and real images do not fit together.
         UnknownNameError: No such source or split.
         CorruptSetError: A shard is not what it was.
@@ -73,7 +76,8 @@ def measure(
     _check_numbers(ratio, bits, epochs, seed)
     target = pick_device(device)
     synthetic = open_set(folder)
-    path = _check_output(synthetic.folder / MEASURES if out is None else as_folder(out))
+    path = synthetic.folder / MEASURES if out is None else as_folder(out)
+    _check_output(path, replaces=out is None)
     networks = Networks.open(features, classifier, target)
     size = image_size or synthetic.manifest.recipe.image_size
     images = RealSplits.load(real, image_size, needs_test=accuracy_score)
@@ -108,8 +112,8 @@ def measure(
         seed=seed,
         versions={name: version(name) for name in _PACKAGES},
     )
-    draw_pairs(path.with_name(NEAR_COPIES), found.by_features.nearest, found.by_hash.nearest, images.train)
     measures.write(path)
+    draw_pairs(_picture_beside(path), found.by_features.nearest, found.by_hash.nearest, images.train)
     if out is None:
         write_card(synthetic.folder, synthetic.manifest)
     return measures
@@ -122,8 +126,19 @@ def _check_numbers(ratio: float | None, bits: int, epochs: int, seed: int) -> No
         raise InputError(f"epochs must be at least 1 and seed from 0 to 2**31 - 1, not {epochs} and {seed}.")
 
 
-def _check_output(path: Path) -> Path:
-    """Refuse, before minutes of work, a file that cannot be written."""
+def _picture_beside(path: Path) -> Path:
+    return path.with_name(_PICTURE if path.name == MEASURES else f"{path.stem}.{_PICTURE}")
+
+
+def _check_output(path: Path, replaces: bool) -> None:
+    """Refuse, before minutes of work, files that cannot be written, or that nobody allowed to be replaced.
+
+    Args:
+        path: Where the measures go.
+        replaces: Whether they are the set's own files, which may be replaced even if they are damaged.
+    """
     if not is_url(path) and (path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK)):
         raise InputError(f"{path} cannot be written. Name a file in another folder with --out.")
-    return path
+    for file in () if replaces or holds_measures(path) else (path, _picture_beside(path)):
+        if file.exists():
+            raise InputError(f"{file} is there and is not of earlier measures. Name another file with --out.")

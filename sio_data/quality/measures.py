@@ -3,7 +3,7 @@
 A set's measures.json counts only for the data that it was measured on: the set's digest stands in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from sio_data.quality.findings import (
 from sio_data.quality.typed_json import read_typed
 
 MEASURES = "measures.json"
-NEAR_COPIES = "near-copies.png"
 _FORMAT = "sio-data/measures/1"
 _SHOWN_CLASSES = 3
 
@@ -62,8 +61,27 @@ class Measures:
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        if self.images < 1 or self.real.held_out_images < 1:
+        if min(self.images, self.image_size, self.real.images, self.real.held_out_images) < 1:
             raise ValueError("there are no images")
+        counts = [self.duplicates.inside, self.duplicates.of_real, self.near_copies.count, self.hash_copies.count]
+        if self.accuracy_score:
+            counts.append(self.accuracy_score.trained_on)
+        copies = self.near_copies.held_out, self.hash_copies.held_out
+        if max(counts) > self.images or max(copies) > self.real.held_out_images:
+            raise ValueError("more images are counted than there are")
+        if not all(0 <= share <= 1 for share in self._shares()):
+            raise ValueError("a share is not in [0, 1]")
+        if min(self.distances.fid, self.distances.kid_std, self.distances.density) < 0:
+            raise ValueError("a distance is below 0")
+
+    def _shares(self) -> Iterator[float]:
+        yield from (self.distances.precision, self.distances.recall, self.distances.coverage)
+        yield from (self.near_copies.bound, self.hash_copies.bound / 64)
+        if self.agreement:
+            yield from (self.agreement.accuracy, self.agreement.held_out)
+            yield from (share for share in self.agreement.per_class.values() if share is not None)
+        if self.accuracy_score:
+            yield self.accuracy_score.accuracy
 
     def write(self, path: Path) -> None:
         """Write the measures as JSON, whole or not at all."""
@@ -81,7 +99,7 @@ class Measures:
             raise InputError(f"{path}: not of the format {_FORMAT!r}.")
         try:
             return read_typed(cls, value)
-        except (OverflowError, ValueError) as error:
+        except ValueError as error:
             raise InputError(f"{path}: not sound measures: {error}.") from error
 
     def rows(self) -> list[tuple[str, str]]:
@@ -106,13 +124,21 @@ class Measures:
         if self.agreement:
             rows += _agreement_rows(self.agreement, self.images, self.real)
         if self.accuracy_score:
-            rows.append(_score_row(self.accuracy_score))
+            rows.append(_score_row(self.accuracy_score, self.images))
         return rows
 
     def _copies(self, copies: NearCopies) -> str:
         real = f"{self.real.held_out_images:,} real {self.real.held_out} images"
         expected = copies.held_out / self.real.held_out_images
         return f"{_share(copies.count, self.images)}; of {real} {_percent(expected)}"
+
+
+def holds_measures(path: Path) -> bool:
+    """Tell whether a file says that it holds measures, sound or not."""
+    try:
+        return read_json(path).get("format") == _FORMAT
+    except InputError:
+        return False
 
 
 def read_measures(folder: Path) -> Measures | None:
@@ -155,11 +181,11 @@ def _agreement_rows(agreement: Agreement, images: int, real: RealImages) -> list
     return rows
 
 
-def _score_row(score: AccuracyScore) -> tuple[str, str]:
+def _score_row(score: AccuracyScore, images: int) -> tuple[str, str]:
     return (
         "classification accuracy score (Ravuri & Vinyals 2019)",
         f"{_percent(score.accuracy)} of {score.tested_on:,} real test images, after {score.epochs} epochs on "
-        f"{score.trained_on:,} synthetic ones alone",
+        f"{score.trained_on:,} of {images:,} synthetic ones alone",
     )
 
 

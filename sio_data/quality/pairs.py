@@ -17,10 +17,13 @@ _PAIRS_IN_A_ROW = 4
 _GAP = 4
 _LINE = 14
 _SMALLEST_TILE = 96
+_LARGEST_TILE = 256  # so that the picture stays one that can be opened
 
 
 def draw_pairs(path: Path, by_features: Sequence[Pair], by_hash: Sequence[Pair], real: ImageSet) -> None:
     """Draw pairs, the synthetic image on the left and the real one on the right; below them key and distance.
+
+    Images above 256 pixels are made smaller.
 
     Args:
         path: Where the PNG goes.
@@ -28,7 +31,7 @@ def draw_pairs(path: Path, by_features: Sequence[Pair], by_hash: Sequence[Pair],
         by_hash: The nearest by perceptual hash.
         real: The images that the pairs' indices are of.
     """
-    tile = real.image_size * max(1, _SMALLEST_TILE // real.image_size)
+    tile = min(_LARGEST_TILE, real.image_size * max(1, _SMALLEST_TILE // real.image_size))
     width, height = 2 * tile + 4 * _GAP, tile + _LINE + 2 * _GAP
     parts = (_BY_FEATURES, by_features), (_BY_HASH, by_hash)
     rows = [-(-len(pairs) // _PAIRS_IN_A_ROW) for _, pairs in parts]
@@ -42,8 +45,8 @@ def draw_pairs(path: Path, by_features: Sequence[Pair], by_hash: Sequence[Pair],
             row, column = divmod(place, _PAIRS_IN_A_ROW)
             left, upper = column * width + _GAP, top + row * height
             beside = real.images[pair.copy.real].permute(1, 2, 0).numpy()
-            picture.paste(_enlarge(pair.image, tile), (left, upper))
-            picture.paste(_enlarge(beside, tile), (left + tile + 1, upper))
+            picture.paste(_resize(pair.image, tile), (left, upper))
+            picture.paste(_resize(beside, tile), (left + tile + 1, upper))
             caption = f"{pair.copy.key} | real {pair.copy.real}: {pair.copy.distance:.3g}"
             draw.text((left, upper + tile + 1), caption, fill="black")
         top += count * height
@@ -52,5 +55,6 @@ def draw_pairs(path: Path, by_features: Sequence[Pair], by_hash: Sequence[Pair],
     write_bytes(path, buffer.getvalue())
 
 
-def _enlarge(image: Pixels, side: int) -> Image.Image:
-    return Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST)
+def _resize(image: Pixels, side: int) -> Image.Image:
+    way = Image.Resampling.NEAREST if len(image) < side else Image.Resampling.BICUBIC
+    return Image.fromarray(image).resize((side, side), way)

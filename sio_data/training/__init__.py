@@ -1,6 +1,5 @@
 """`train`: classifiers on real images, with or without synthetic ones."""
 
-import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from sio_data.commands import changed, command_line
 from sio_data.device import pick_device
 from sio_data.errors import ClassMapError, InputError
 from sio_data.files import (
-    as_folder,
     check_output_folder,
     check_same_settings,
     flush_tree,
@@ -25,15 +23,14 @@ from sio_data.files import (
 )
 from sio_data.image_set import ImageSet
 from sio_data.mixing import MixedBatches, check_alpha
+from sio_data.runs import RECORD as RECORD
+from sio_data.runs import RUN_NAME, read_record
 from sio_data.sources import find_manifest, load_source
 from sio_data.training.card import render_checkpoint_card
-from sio_data.training.checkpoint import CONFIG
 from sio_data.training.loop import Keep, TrainingSettings, train_run
 from sio_data.training.objective import Mix
 
-RECORD = "training.json"
 _FORMAT = "sio-data/checkpoint/1"
-_RUN_NAME = re.compile(r"seed-\d+")
 _DEFAULT_SEEDS = (0, 1, 2)
 _DEFAULT_ALPHA = 0.8
 
@@ -200,7 +197,7 @@ def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _is_run(entry: Path) -> bool:
-    return bool(_RUN_NAME.fullmatch(entry.name)) and read_record(entry).get("format") == _FORMAT
+    return bool(RUN_NAME.fullmatch(entry.name)) and read_record(entry).get("format") == _FORMAT
 
 
 def _unfinished(place: Path) -> Path:
@@ -208,7 +205,7 @@ def _unfinished(place: Path) -> Path:
 
 
 def _is_unfinished(entry: Path) -> bool:
-    return entry.name.endswith(".unfinished") and bool(_RUN_NAME.fullmatch(entry.name[1:].removesuffix(".unfinished")))
+    return entry.name.endswith(".unfinished") and bool(RUN_NAME.fullmatch(entry.name[1:].removesuffix(".unfinished")))
 
 
 def _run_once(
@@ -226,14 +223,6 @@ def _run_once(
     flush_tree(unfinished)
     unfinished.replace(place)
     return TrainedRun(place, seed, result.accuracy, made=True)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read the record of a training; an empty one where there is none that can be read."""
-    try:
-        return read_json(folder / RECORD)
-    except InputError:
-        return {}
 
 
 def check_record(folder: Path) -> dict[str, Any]:
@@ -265,19 +254,3 @@ def _can_be_written(record: dict[str, Any]) -> bool:
     except ValueError:
         return False
     return True
-
-
-def find_runs(folder: str | Path) -> list[Path]:
-    """List the checkpoints of a folder: itself, or its `seed-*` folders in the order of the seeds.
-
-    Raises:
-        InputError: There is none.
-    """
-    folder = as_folder(folder)
-    if (folder / CONFIG).is_file():
-        return [folder]
-    runs = [path.parent for path in folder.glob(f"seed-*/{CONFIG}") if _RUN_NAME.fullmatch(path.parent.name)]
-    runs.sort(key=lambda run: int(run.name.removeprefix("seed-")))
-    if not runs:
-        raise InputError(f"{folder} holds no checkpoint. Train one with: sio-data train.")
-    return runs

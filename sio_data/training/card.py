@@ -83,7 +83,7 @@ def render_checkpoint_card(
         settings={name: value for name, value in settings.items() if not name.endswith("_data")},
         licence=licence,
         licence_known=is_known_licence(licence),
-        place=f"hub:{repository}{f'@{tag}' if tag else ''}" if repository else "path/to/this/folder",
+        place=Verbatim(f"hub:{repository}{f'@{tag}' if tag else ''}" if repository else "path/to/this/folder"),
         tag=tag,
         data_sets=data_sets,
         measured=measured,

@@ -140,7 +140,7 @@ def train_run(
             if settings.keep == "last" or accuracy >= kept.accuracy:
                 kept.epoch, kept.accuracy = epoch + 1, accuracy
                 weights = copy.deepcopy(model.state_dict())
-            advance(1, f"loss {mean_loss:.3f}, val {accuracy:.1%}")
+            advance(1, f"loss {mean_loss:.3f}, accuracy {accuracy:.1%}")
     model.load_state_dict(weights)
     kept.classifier = model.cpu().eval()
     return kept
@@ -157,7 +157,7 @@ def measure_accuracy(model: Classifier, images: ImageSet, device: torch.device) 
 
 def _new_classifier(settings: TrainingSettings, real: ImageSet, seed: int) -> Classifier:
     """Build a classifier that normalises by the real training images, with weights from the seed alone."""
-    pixels = real.images.float() / 255
+    pixels = real.images.float().div_(255)
     mean = [round(value, 4) for value in pixels.mean((0, 2, 3)).tolist()]
     std = [max(round(value, 4), 1e-4) for value in pixels.std((0, 2, 3)).tolist()]
     with torch.random.fork_rng(devices=[]):

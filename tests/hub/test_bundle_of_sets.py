@@ -6,8 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sio_data import bundle, load_source, open_set
-from tests.conftest import snapshot
+from sio_data import bundle, load_source, open_set, publish
 from tests.hub_server import Hub
 from tests.test_bundles import sets  # noqa: F401
 from tests.test_compilation import compilation  # noqa: F401
@@ -20,11 +19,15 @@ from datasets import load_dataset
 found = []
 for streaming in (False, True):
     for config, split in (("animals", "train"), ("digits", "train"), ("digits", "validation")):
-        theirs = load_dataset("me/sets", config, split=split, streaming=streaming)
+        theirs = load_dataset("me/sets", config, split=split, revision="v1", streaming=streaming)
         ours = sio_data.load(f"hub:me/sets/{config}@main", split, streaming=streaming)
         assert [row["__key__"] for row in theirs] == [row["key"] for row in ours]
         assert theirs.features["cls"] == ours.features["label"]
         found.append([ours.features["label"].names, [[row["label"], row["json"]] for row in ours]])
+theirs = load_dataset("me/set", split="train", streaming=True)
+ours = sio_data.load("hub:me/set@main", streaming=True)
+assert [[row["__key__"], row["json"]] for row in theirs] == [[row["key"], row["json"]] for row in ours]
+assert [row["png"] for row in theirs] == [row["image"] for row in ours]
 default = sio_data.load("hub:me/sets").features["label"].names
 images = sio_data.load_source("hub:me/sets/digits#validation", "test").digest
 json.dump([found, default, images], sys.stdout)
@@ -33,7 +36,8 @@ json.dump([found, default, images], sys.stdout)
 
 def test_each_part_of_a_bundle_is_read_by_its_name(hub: Hub, sets: Path, tmp_path: Path) -> None:  # noqa: F811
     bundle(sets, default="digits")
-    hub.add("me/sets", "dataset", snapshot(sets))
+    publish(sets, "me/sets", tag="v1")
+    publish(sets / "animals", "me/set")
     done = subprocess.run(
         [sys.executable, "-c", READ], env=os.environ | hub.env(tmp_path / "home"), capture_output=True, text=True,
         check=False,

@@ -221,7 +221,9 @@ def test_a_set_that_is_not_finished_is_its_owners_to_complete(
 ) -> None:
     unfinished = replace(Manifest.read(tiny_set), complete=False, shards=())
     hub.add("me/set", "dataset", {"sio.json": json.dumps(unfinished.to_json()).encode()})
-    with pytest.raises(InputError, match=r"^hub:me/set is incomplete: its owner must complete it and publish it again"):
+    with pytest.raises(
+        InputError, match=r"^hub:me/set is incomplete \(sio\.json\): its owner must complete it and publish it again"
+    ):
         fetch("me/set", tmp_path / "out")
     assert not hub.count("cdn")
     assert not [*tmp_path.iterdir()]

@@ -11,7 +11,7 @@ import yaml
 
 from sio_data import Classifier, build_gallery, fetch, filter_set, load_source, open_set, publish
 from sio_data.cli import main
-from sio_data.compilation import Compilation, SourceFile
+from sio_data.compilation import DROPPED, Compilation, SourceFile
 from sio_data.errors import (
     CorruptSetError,
     FolderInUseError,
@@ -20,7 +20,8 @@ from sio_data.errors import (
     SettingsMismatchError,
     SioDataError,
 )
-from sio_data.hub import contents, publishing
+from sio_data.files import sha256_bytes
+from sio_data.hub import publishing, set_contents
 from sio_data.hub.repository import Repository
 from sio_data.manifest import Manifest
 from sio_data.set_card import NOTES_MARK, render_set_card
@@ -144,7 +145,7 @@ def test_what_was_made_of_the_set_goes_along(hub: Hub, damaged: Path, monkeypatc
     (damaged / "thumbnails/notes.txt").touch()
     (damaged / "measures.json").write_text("{}")
     found = SimpleNamespace(rows=lambda: [("distance", "7.5")])
-    monkeypatch.setattr(contents, "find_measures", lambda folder, digest: found)
+    monkeypatch.setattr(set_contents, "find_measures", lambda folder, digest: found)
     publish(damaged, "me/set")
     assert sheets
     assert {*store(hub)} == FILES | sheets | {"gallery.html", "measures.json"}
@@ -166,12 +167,14 @@ def filtered(tiny_set: Path, tiny_runs: tuple[Path, Path], tmp_path: Path) -> Pa
     return folder
 
 
-def test_a_compiled_set_goes_out_and_comes_back(hub: Hub, tmp_path: Path) -> None:
+def test_a_compiled_set_goes_out_and_comes_back_with_the_list_of_what_was_dropped(hub: Hub, tmp_path: Path) -> None:
     sources = (SourceFile("old.npz", "0" * 64),)
+    dropped = b"key,why\n"
     compilation = Compilation(
-        "import", sources, {"seed": 1}, "1" * 64, ("cat", "dog", "owl"), (5, 0, 2), 4, shard_size=3
+        "import", sources, {DROPPED: sha256_bytes(dropped)}, "1" * 64, ("cat", "dog", "owl"), (5, 0, 2), 4, shard_size=3
     )
     compile_set(tmp_path / "set", compilation)
+    (tmp_path / "set" / DROPPED).write_bytes(dropped)
     assert publish(tmp_path / "set", "me/set", tag="v1").licence == "mit"
     assert not verify(fetch("me/set@v1", tmp_path / "out").folder).faults
     assert load_source("hub:me/set@v1").digest == load_source(str(tmp_path / "set")).digest

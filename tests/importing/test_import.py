@@ -1,5 +1,8 @@
+import io
 import shutil
 import subprocess
+import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,14 +10,16 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from sio_data import import_set, load_source, open_set, verify
 from sio_data.cli import main
 from sio_data.errors import ClassMapError, SettingsMismatchError, UnknownNameError
 from sio_data.files import sha256_file
 from sio_data.importing import importation
+from sio_data.importing.formats import open_archive
 from sio_data.importing.order import spread_evenly
+from sio_data.manifest import Manifest
 from sio_data.shards import Batch, Sample
 from tests.conftest import snapshot
 from tests.importing.archives import COUNTS, FORMATS, IMAGES, LABELS, NAMES, png, sample, write_tar, write_tree
@@ -86,6 +91,108 @@ def test_a_changed_source_is_not_mixed_with_what_was_begun(tmp_path: Path) -> No
     with pytest.raises(SettingsMismatchError, match="sources"):
         import_set(sources, tmp_path / "set")
     assert snapshot(tmp_path / "set") == before
+
+
+@pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make methods of the archives that are opened from here on fail."""
+
+    def forbid_methods(*names: str) -> None:
+        def open_forbidden(*arguments: Any) -> Any:
+            archive = open_archive(*arguments)
+            for name in names:
+                monkeypatch.setattr(archive, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
+            return archive
+
+        monkeypatch.setattr(importation, "open_archive", open_forbidden)
+
+    return forbid_methods
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_settings_are_refused_before_the_source_is_hashed(
+    form: str, tmp_path: Path, forbid: Callable[..., None]
+) -> None:
+    (tmp_path / "source").mkdir()
+    sources = FORMATS[form](tmp_path / "source")
+    import_set(sources, tmp_path / "set")
+    before = snapshot(tmp_path / "set")
+    forbid("hash", "settle")
+    others: list[dict[str, Any]] = [{"seed": 1}, {"shard_size": 9}, {"image_format": "webp"}, {"image_size": 2}]
+    for other in others:
+        with pytest.raises(SettingsMismatchError, match=next(iter(other))):
+            import_set(sources, tmp_path / "set", **other)
+    assert snapshot(tmp_path / "set") == before
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_of_a_complete_set_the_source_is_hashed_and_not_unpacked(
+    form: str, tmp_path: Path, forbid: Callable[..., None]
+) -> None:
+    (tmp_path / "source").mkdir()
+    sources = FORMATS[form](tmp_path / "source")
+    import_set(sources, tmp_path / "set", shard_size=16)
+    before = snapshot(tmp_path / "set")
+    forbid("settle", "read")
+    assert import_set(sources, tmp_path / "set", shard_size=16).made == 0
+    assert snapshot(tmp_path / "set") == before
+
+
+def test_a_folder_that_was_begun_without_a_shard_is_begun_anew_with_other_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = FORMATS["npz"](tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(importation, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            import_set(sources, tmp_path / "set", licence="mit")
+    assert import_set(sources, tmp_path / "set", seed=1).made == 60
+    assert open_set(tmp_path / "set").manifest.origin.licence == "unknown"
+
+
+def interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_licence_and_the_citation_of_a_set_can_be_corrected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = FORMATS["npz"](tmp_path)
+    import_set(sources, tmp_path / "set", classes=NAMES, licence="mit", citation="Deo 2020")
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "set/data").iterdir()}
+    words = ["import", str(sources[0]), "--out", str(tmp_path / "set"), "--class", "cat", "--class", "dog"]
+    words += ["--class", "owl"]
+    assert main([*words, "--licence", "CC-BY-4.0", "--citation", "Doe 2020"]) == 0
+    assert "all checked. Its licence and citation are those asked for now." in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "set/data").iterdir()} == times
+    import_set(sources, tmp_path / "fresh", classes=NAMES, licence="cc-by-4.0", citation="Doe 2020")
+    assert snapshot(tmp_path / "set") == snapshot(tmp_path / "fresh")
+    assert not verify(tmp_path / "set").faults
+    assert main(words) == 0
+    assert "Nothing to do" in capsys.readouterr().out
+    assert snapshot(tmp_path / "set") == snapshot(tmp_path / "fresh")
+
+
+def test_killed_while_it_corrects_the_licence_it_is_corrected_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = FORMATS["npz"](tmp_path)
+    import_set(sources, tmp_path / "fresh", licence="mit")
+    import_set(sources, tmp_path / "set")
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "write", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            import_set(sources, tmp_path / "set", licence="mit")
+    assert snapshot(tmp_path / "set") not in (snapshot(tmp_path / "fresh"), {})
+    assert import_set(sources, tmp_path / "set", licence="mit").corrected
+    assert snapshot(tmp_path / "set") == snapshot(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(("licence", "named"), [(" MIT", "mit"), ("Unknown", "unknown"), ("", "unknown")])
+def test_a_licence_is_written_as_the_hub_does(licence: str, named: str, tmp_path: Path) -> None:
+    import_set(FORMATS["npz"](tmp_path), tmp_path / "set", licence=licence)
+    assert open_set(tmp_path / "set").manifest.origin.licence == named
+    assert f"\nlicense: {named}\n" in (tmp_path / "set/README.md").read_text()
 
 
 def test_classes_are_spread_evenly_in_any_prefix() -> None:
@@ -202,6 +309,44 @@ def test_pictures_of_any_kind_become_rgb(tmp_path: Path) -> None:
             assert np.abs(sample_.image.astype(int) - 200).max() <= 4  # of palettes
 
 
+def photograph(orientation: int) -> bytes:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(IMAGES[0]).save(buffer, "PNG", exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["tree", "tar"])
+def test_photographs_are_turned_as_load_dataset_turns_them(form: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tree/thing"
+    folder.mkdir(parents=True)
+    for orientation in range(10):
+        (folder / f"{orientation}.png").write_bytes(photograph(orientation))
+    loaded = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    expected = {orientation: np.asarray(row["image"]) for orientation, row in enumerate(loaded)}
+    assert len({image.tobytes() for image in expected.values()}) == 8
+    files = [file for n in range(10) for file in ((f"{n}.png", photograph(n)), (f"{n}.cls", b"0"))]
+    source = tmp_path / "tree" if form == "tree" else write_tar(tmp_path / "x.tar", files)
+    import_set(source, tmp_path / "set")
+    found = {row_of(sample_.metadata["source"]): sample_.image for sample_ in read(tmp_path / "set")}
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[orientation], expected[orientation]) for orientation in expected)
+
+
+def test_a_picture_with_damaged_exif_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "tree/thing").mkdir(parents=True)
+    data = photograph(6)
+    at = data.index(b"MM\0*")
+    for name, exif in (("magic.png", b"xxxx"), ("offset.png", b"MM\0*\xff\xff\xff\xff")):
+        chunk = data[at - 4 : at] + exif + data[at + len(exif) :]
+        end = 4 + int.from_bytes(data[at - 8 : at - 4], "big")
+        damaged = data[: at - 4] + chunk[:end] + zlib.crc32(chunk[:end]).to_bytes(4, "big") + chunk[end + 4 :]
+        (tmp_path / "tree/thing" / name).write_bytes(damaged)
+    import_set(tmp_path / "tree", tmp_path / "set")
+    assert [np.array_equal(sample_.image, IMAGES[0]) for sample_ in read(tmp_path / "set")] == [True, True]
+
+
 @pytest.mark.parametrize("form", ["npz", "tree", "tars"])
 def test_images_are_resized_if_asked(form: str, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
@@ -267,6 +412,22 @@ def test_what_webdatasets_writer_and_gnu_tar_write_can_be_read(tmp_path: Path) -
 def test_a_set_of_ours_can_be_imported_by_its_tars(tiny_set: Path, tmp_path: Path) -> None:
     done = import_set(tiny_set / "data", tmp_path / "set", label_key="class")
     assert {*done.compilation.class_names} == {"zero", "one", "two", "three", "four", "five"}
+
+
+@pytest.mark.parametrize("form", ["compressed", "tree", "tars"])
+def test_a_disk_that_fills_while_unpacking_is_told_and_nothing_is_written(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse: Callable[..., str]
+) -> None:
+    (tmp_path / "source").mkdir()
+    sources = FORMATS[form](tmp_path / "source")
+
+    def open_on_a_full_disk(**options: object) -> Any:
+        return Path("/dev/full").open("w+b")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", open_on_a_full_disk)
+    message = refuse("import", *sources, "--out", tmp_path / "set", unchanged=tmp_path, code=1)
+    assert f"no space is left for unpacking in {tmp_path}. Make space and run the same command again." in message
+    assert not (tmp_path / "set").exists()
 
 
 def test_without_space_to_unpack_nothing_is_written(

@@ -1,4 +1,7 @@
+import bz2
+import gzip
 import io
+import lzma
 import os
 import random
 import shutil
@@ -17,6 +20,7 @@ import pytest
 from numpy.lib import format as npy
 
 from sio_data.errors import InputError
+from sio_data.importing import importation
 from sio_data.importing.formats import open_archive
 from tests.importing.archives import FORMATS, IMAGES, LABELS, png, sample, write_tar, write_tree
 
@@ -114,9 +118,12 @@ def linked(name: str, target: str) -> Write:
     return write
 
 
-def fifo(folder: Path) -> None:
-    write_tree(folder)
-    os.mkfifo(folder / "cat/pipe.png")
+def fifo(name: str, write: Write) -> Write:
+    def write_with_pipe(folder: Path) -> None:
+        write(folder)
+        os.mkfifo(folder / name)
+
+    return write_with_pipe
 
 
 def tar(*files: tuple[str, bytes], edit: Callable[[bytes], bytes] = bytes) -> Write:
@@ -257,9 +264,15 @@ ARRAY_FAULTS: list[tuple[Write, list[str], str]] = [
     (npz(image=IMAGES, label=LABELS), ["x.npz", "--image-size", "0"], "image_size must be from 1 to 4096"),
     (npz(image=IMAGES, label=LABELS), ["x.npz", "--image-format", "gif"], "image format 'gif' is none of png"),
     (npz(image=IMAGES, label=LABELS), ["x.npz", "--shard-size", "0"], "shard_size 0 is below 1"),
+    (npz(image=IMAGES, label=LABELS), ["x.npz", "--licence", "CC BY 4.0"], "licence 'CC BY 4.0' is no name like"),
     (npz(image=IMAGES, label=LABELS), ["nothing.npz"], "nothing.npz: no such file or folder"),
     (npz(image=IMAGES, label=LABELS), ["s3://bucket/x.npz"], "is not on this machine"),
     (lambda folder: (folder / "notes.txt").write_text("x"), ["notes.txt"], "cannot be imported. Give a folder with"),
+    (fifo("x.npz", lambda folder: None), ["x.npz"], "x.npz is no file. Only plain files can be imported"),
+    (fifo("x", lambda folder: None), ["x"], "x is no file"),
+    (fifo("y.npz", npz(image=IMAGES, label=LABELS)), ["."], "y.npz is no file"),
+    (fifo("images.npy", lambda folder: None), ["."], "images.npy: no such file"),
+    (pair(IMAGES, LABELS), [""], "name the files or the folder to import; . is the current folder"),
 ]
 
 PICTURE_FAULTS: list[tuple[Write, list[str], str]] = [
@@ -280,10 +293,20 @@ PICTURE_FAULTS: list[tuple[Write, list[str], str]] = [
     (tree(), [".", "--class", "cat", "--class", "owl"], "unknown class 'dog'"),
     (linked("cat/link.png", "secret/secret.png"), ["tree"], "link.png is a link that leads out of"),
     (linked("cow", "secret"), ["tree"], "cow is a link that leads out of"),
-    (fifo, ["."], "cat/pipe.png is no picture"),
+    (linked("cat/link.png", "tree/cat/link.png"), ["tree"], "cat/link.png is a link that leads nowhere. Remove it"),
+    (linked("cow", "tree/cow"), ["tree"], "tree/cow is a link that leads nowhere"),
+    (linked("cow", "tree/nothing"), ["tree"], "tree/cow is a link that leads nowhere"),
+    (fifo("cat/pipe.png", tree()), ["."], "cat/pipe.png is no picture"),
+    (fifo("cat/x.npz", tree()), ["."], "cat/x.npz is no picture"),
+    (fifo("x.tar", lambda folder: None), ["x.tar"], "x.tar is no file"),
+    (fifo("y.tar", tar(*SAMPLE)), ["."], "y.tar is no file"),
     (tar(), ["x.tar"], "no picture (png, jpg"),
     (lambda folder: (folder / "x.tar").write_bytes(b""), ["x.tar"], "x.tar is no sound tar"),
     (lambda folder: (folder / "x.tar").write_bytes(zlib.compress(b"x")), ["x.tar"], "x.tar is no sound tar"),
+    (tar(*SAMPLE, edit=gzip.compress), ["x.tar"], "x.tar is compressed by gzip. Unpack it first"),
+    (tar(*SAMPLE, edit=bz2.compress), ["x.tar"], "x.tar is compressed by bzip2"),
+    (tar(*SAMPLE, edit=lzma.compress), ["x.tar"], "x.tar is compressed by xz"),
+    (tar(*SAMPLE, edit=lambda data: b"\x28\xb5\x2f\xfd" + data), ["x.tar"], "x.tar is compressed by zstd"),
     (tar(*SAMPLE, edit=lambda data: data[:600]), ["x.tar"], "x.tar is no sound tar"),
     (tar(*SAMPLE, edit=lambda data: data[:1024]), ["x.tar"], "was cut off"),
     (tar(*SAMPLE, edit=lambda data: data[:1600]), ["x.tar"], "was cut off"),
@@ -367,6 +390,8 @@ def test_whatever_was_damaged_it_is_read_or_refused(form: str, tmp_path: Path) -
     [
         ("thesis", "holds something else (thesis.tex)"),
         ("thesis/thesis.tex", "is a file"),
+        ("loop", "loop is a link that leads nowhere; name a new or empty folder"),
+        ("dangling/set", "dangling is a link that leads nowhere"),
         ("tree/set", "lies in"),
         ("tree", "holds something else"),
     ],
@@ -375,7 +400,18 @@ def test_a_folder_that_is_in_use_is_refused(out: str, message: str, tmp_path: Pa
     write_tree(tmp_path / "tree")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/thesis.tex").write_text("years of work")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     assert message in refuse("import", tmp_path / "tree", "--out", tmp_path / out, unchanged=tmp_path)
+
+
+def test_too_many_named_classes_are_refused(
+    tmp_path: Path, refuse: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tree(tmp_path / "tree")
+    monkeypatch.setattr(importation, "_MAX_CLASSES", 2)
+    message = refuse("import", tmp_path / "tree", "--out", tmp_path / "out", unchanged=tmp_path)
+    assert "there are 3 classes in the source; at most 2 are allowed" in message
 
 
 def test_a_set_of_ours_is_refused(tiny_set: Path, tmp_path: Path, refuse: Callable[..., str]) -> None:

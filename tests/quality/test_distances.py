@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from sio_data.errors import InputError
 from sio_data.quality import distances
@@ -120,3 +121,13 @@ def test_too_few_images_and_features_that_say_nothing_are_refused() -> None:
         DistanceMeter(features(50, 0), 5, 0, CPU)
     with pytest.raises(InputError, match="same features for every real image"):
         DistanceMeter(torch.ones(50, 6), 50, 0, CPU)
+
+
+def test_distances_that_are_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FrechetInceptionDistance, "compute", lambda self: torch.tensor(torch.nan))
+    with pytest.raises(InputError, match="FID or KID is NaN or infinite"):
+        measured(features(50, 0), features(50, 1))
+    monkeypatch.undo()
+    monkeypatch.setattr(distances, "_KID_SUBSET_SIZE", 20)
+    with pytest.raises(InputError, match="FID or KID is NaN or infinite"):
+        measured(features(50, 0), features(50, 1) * 1e36)

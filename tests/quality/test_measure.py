@@ -12,6 +12,7 @@ from PIL import Image
 
 from sio_data import ImageSet, load_source, measure, repair, train, verify
 from sio_data.cli import main
+from sio_data.cli.measure import _print_table
 from sio_data.errors import ClassMapError, InputError, UnknownNameError
 from sio_data.files import as_folder
 from sio_data.quality import accuracy_score, batches, scan
@@ -163,7 +164,7 @@ def test_the_accuracy_score_is_that_of_a_classifier_trained_on_the_set(
     score = measure(folder, real="digits", features=PIXELS, accuracy_score=True, epochs=2).accuracy_score
     assert score
     assert (score.trained_on, score.tested_on, score.epochs) == (44, 433, 2)
-    monkeypatch.setattr(accuracy_score, "MOST_IMAGES", 300)
+    monkeypatch.setattr(accuracy_score, "MOST_BYTES", 300 * 8 * 8 * 3)
     write_set(tmp_path / "real", load_source("digits", "train"))
     score = measure(tmp_path / "real", real="digits", features=PIXELS, accuracy_score=True, epochs=3).accuracy_score
     assert score
@@ -238,3 +239,40 @@ def test_real_images_without_a_test_split_are_compared_to_their_validation_split
         measure(write_set(tmp_path / "x", random_images(20)), real="digits", features=PIXELS, accuracy_score=True)
     with pytest.raises(UnknownNameError):
         measure(folder, real="textures", features=PIXELS)
+
+
+def test_files_that_are_not_of_measures_are_never_replaced(folder: Path, tmp_path: Path) -> None:
+    text, picture = tmp_path / "a.txt", tmp_path / "b.near-copies.png"
+    text.write_text("mine")
+    picture.write_text("mine")
+    before = snapshot(tmp_path)
+    for out, kept in ((folder / "sio.json",) * 2, (text, text), (tmp_path / "b.json", picture)):
+        with pytest.raises(InputError, match=f"{kept.name} is there and is not of earlier measures"):
+            measure(folder, real="digits", features=PIXELS, out=out)
+    assert snapshot(tmp_path) == before
+    for _ in range(2):
+        measure(folder, real="digits", features=PIXELS, out=tmp_path / "c.json")
+    assert {*snapshot(tmp_path)} == {*before, "c.json", "c.near-copies.png"}
+
+
+def test_damaged_measures_of_a_set_are_no_measures_and_are_replaced(folder: Path) -> None:
+    found = measure(folder, real="digits", features=PIXELS)
+    whole = json.loads((folder / MEASURES).read_text())
+    whole["near_copies"]["count"] = 10**400
+    (folder / MEASURES).write_text(json.dumps(whole))
+    (folder / "README.md").unlink()
+    repair(folder)
+    assert "FID" not in (folder / "README.md").read_text()
+    assert measure(folder, real="digits", features=PIXELS) == found == read_measures(folder)
+
+
+def test_nothing_in_a_set_reaches_the_terminal_raw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    real = tmp_path / "\x1b[2Jreal"
+    for place in range(20):
+        path = real / "train" / "ab"[place % 2] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.RandomState(place).randint(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    _print_table(measure(write_set(tmp_path / "set", random_images(20)), real=str(real), features=PIXELS))
+    shown = capsys.readouterr().out
+    assert "\x1b[2J" not in shown
+    assert "\\x1b[2Jreal" in shown

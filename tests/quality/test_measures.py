@@ -56,7 +56,9 @@ def test_rows_name_each_measure_with_its_source_and_each_value_with_its_number()
     ]  # fmt: skip
     assert rows["classes it agrees with least"] == "cat 80.00 %, owl 100.00 %"
     assert rows["WRONG CLASS ORDER"] == "what is labelled cat looks like dog, what is labelled dog looks like cat"
-    assert rows["classification accuracy score (Ravuri & Vinyals 2019)"].startswith("85.00 % of 500 real test images")
+    assert rows["classification accuracy score (Ravuri & Vinyals 2019)"].startswith(
+        "85.00 % of 500 real test images, after 60 epochs on 1,000 of 2,000 synthetic ones alone"
+    )
     assert "WRONG CLASS ORDER" not in dict(replace(MEASURES, agreement=None).rows())
 
 
@@ -68,7 +70,12 @@ def test_rows_name_each_measure_with_its_source_and_each_value_with_its_number()
         (("distances", "fid"), "<b>"), (("distances", "fid"), 10**400), (("duplicates", "repeats"), {}),
         (("duplicates", "repeats"), [1]), (("agreement", "per_class"), []), (("agreement", "confusion"), [["1"]]),
         (("agreement", "suspected"), {"cat": 1}), (("near_copies", "listed"), [{"key": "1", "real": 1}]),
-        (("versions",), None),
+        (("versions",), None), (("near_copies", "count"), 10**400), (("near_copies", "count"), -1),
+        (("near_copies", "count"), 2001), (("hash_copies", "held_out"), 501), (("duplicates", "inside"), 2001),
+        (("images",), 10**400), (("image_size",), 0), (("agreement", "accuracy"), 1.5),
+        (("agreement", "per_class", "cat"), -0.1), (("agreement", "held_out"), 2), (("distances", "recall"), 1.01),
+        (("distances", "fid"), -1), (("accuracy_score", "accuracy"), 1e300), (("accuracy_score", "trained_on"), 2001),
+        (("hash_copies", "bound"), 65), (("features", "name"), "\ud800"), (("versions", "\udfff"), "1"),
     ],
 )  # fmt: skip
 def test_what_is_not_sound_is_refused(place: tuple[str, ...], value: object, tmp_path: Path) -> None:

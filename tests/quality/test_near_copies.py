@@ -86,6 +86,34 @@ def test_what_counts_is_closer_than_half_and_than_nearly_all_real_images() -> No
     assert choose_ratio(np.linspace(0.1, 1, 301)) == pytest.approx(0.109)
 
 
+def test_an_image_that_the_real_ones_repeat_hides_no_copy_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(200, 20, generator=generator)
+    copy = real[:1] + 0.1 * torch.randn(1, 20, generator=generator)
+    expected = FeatureSearch(real, CPU)(copy).distance
+    assert expected < 0.2
+    nearly = real[:1] + 1e-4 * torch.randn(70, 20, generator=generator)
+    for block in (50_000, 16):
+        monkeypatch.setattr(near_copies, "_BLOCK", block)
+        for repeats in (real[:1].expand(70, 20), nearly, nearly[:30]):
+            found = FeatureSearch(torch.cat((real, repeats)), CPU)(torch.cat((copy, real[1:2])))
+            assert found.distance == pytest.approx([expected[0], 0], abs=0.01)
+    few = torch.cat((real[:20], nearly))
+    assert FeatureSearch(few, CPU)(copy).distance == pytest.approx(
+        FeatureSearch(real[:20], CPU)(copy).distance, abs=0.01
+    )
+
+
+def test_many_hashes_are_compared_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_copies, "_HASHES_AT_ONCE", 37)
+    generator = np.random.default_rng(0)
+    real, hashes = (generator.integers(0, 2**64, count, np.uint64) for count in (500, 70))
+    bits = np.bitwise_count(hashes[:, None] ^ real)
+    found = HashSearch(real)(hashes)
+    assert found.index.tolist() == bits.argmin(1).tolist()
+    assert found.distance.tolist() == bits.min(1).tolist()
+
+
 def test_the_perceptual_hash_is_that_of_imagehash() -> None:
     """The expected values are those of imagehash 4.3.2, `phash`."""
     digits = perceptual_hashes(load_source("digits", "train").images[:5])
@@ -119,3 +147,11 @@ def test_the_picture_shows_the_synthetic_image_beside_the_real_one(tmp_path: Pat
     assert [int(shown.sum()) for shown in colours] == [6 * 96 * 96] * 2
     assert colours[0][40, 10]
     assert colours[1][40, 110]
+
+
+def test_large_images_are_shown_smaller(tmp_path: Path) -> None:
+    real = random_images(1, size=600)
+    pair = Pair(NearCopy("000000007", 0, 0.25), real.images[0].permute(1, 2, 0).numpy())
+    draw_pairs(tmp_path / "pairs.png", [pair], [], real)
+    with Image.open(tmp_path / "pairs.png") as picture:
+        assert picture.width < 4 * 2 * 270

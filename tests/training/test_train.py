@@ -8,7 +8,8 @@ import torch
 
 from sio_data import Classifier, load_source, sio_loss, train
 from sio_data.errors import FolderInUseError, SettingsMismatchError, SioDataError
-from sio_data.training import find_runs, loop
+from sio_data.runs import find_runs
+from sio_data.training import loop
 from sio_data.training.loop import TrainingSettings, measure_accuracy, train_run
 from tests.conftest import snapshot
 
