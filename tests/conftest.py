@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 
@@ -10,6 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import torch
@@ -23,6 +25,15 @@ BACKEND = "diffusers"
 """Name of the back end that draws with `tiny_generator`."""
 
 torch.set_num_threads(1)  # with two, a tiny model can be a hundred times slower on a busy machine
+
+
+@pytest.fixture(autouse=True)
+def _own_cache_of_datasets(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`load_dataset` knows a folder by its name and its card: it would give one test the rows of another."""
+    cache = tmp_path_factory.getbasetemp() / f"datasets-{uuid4().hex}"
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(cache))
+    if "datasets" in sys.modules:  # otherwise it reads the variable when it is imported
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", cache)
 
 
 @pytest.fixture(scope="session")
