@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
+
 from sio_data.device import pick_device
 from sio_data.errors import ClassMapError, InputError
 from sio_data.filtering.judging import Judge
@@ -63,9 +65,7 @@ class Networks:
                     f"It knows {', '.join(model.class_names)}. Classes are matched by name."
                 )
         if rules.needs_real:
-            extractor = (
-                open_extractor(features, target) if features else checkpoint_extractor(_given(model), str(classifier))
-            )
+            extractor = _open_extractor(features, model, classifier, target)
             about["features"] = extractor.revision
         size = _image_size(model, extractor, synthetic)
         if rules.needs_real and real is not None:
@@ -82,8 +82,6 @@ def _check_needs(rules: Rules, classifier: str | None, features: str | None, rea
         raise InputError("keeping the surest and dropping what disagrees need a checkpoint: give --classifier.")
     if rules.needs_real and real is None:
         raise InputError("dropping near-copies needs the real training images: give --real.")
-    if rules.needs_real and features is None and classifier is None:
-        raise InputError("near-copies are looked for in the features of a network: give --features or --classifier.")
     unused = {
         "--classifier": classifier and not rules.needs_classifier and (features or not rules.needs_real),
         "--features": features and not rules.needs_real,
@@ -93,10 +91,14 @@ def _check_needs(rules: Rules, classifier: str | None, features: str | None, rea
         raise InputError(f"no rule has a use for {option}: leave it out, or add a --drop or --keep that needs it.")
 
 
-def _given(model: Classifier | None) -> Classifier:
+def _open_extractor(
+    features: str | None, model: Classifier | None, classifier: str | None, device: torch.device
+) -> Extractor:
+    if features is not None:
+        return open_extractor(features, device)
     if model is None:
         raise InputError("near-copies are looked for in the features of a network: give --features or --classifier.")
-    return model
+    return checkpoint_extractor(model, str(classifier))
 
 
 def _image_size(model: Classifier | None, extractor: Extractor | None, synthetic: SyntheticSet) -> int:
