@@ -3,9 +3,23 @@
 from sio_data.choices import make_choice, parse_choice
 from sio_data.training.methods.base import Method
 from sio_data.training.methods.cross_entropy import CrossEntropy
+from sio_data.training.methods.godin import GODIN
+from sio_data.training.methods.logitnorm import LogitNorm
+from sio_data.training.methods.mcd import MCD
+from sio_data.training.methods.oe import OE
+from sio_data.training.methods.rotpred import RotPred
+from sio_data.training.methods.t2fnorm import T2FNorm
+from sio_data.training.methods.vos import VOS
 
 METHODS: dict[str, type[Method]] = {
     "ce": CrossEntropy,
+    "godin": GODIN,
+    "logitnorm": LogitNorm,
+    "mcd": MCD,
+    "oe": OE,
+    "rotpred": RotPred,
+    "t2fnorm": T2FNorm,
+    "vos": VOS,
 }
 
 
