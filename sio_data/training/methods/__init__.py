@@ -3,9 +3,19 @@
 from sio_data.choices import make_choice, parse_choice
 from sio_data.training.methods.base import Method
 from sio_data.training.methods.cross_entropy import CrossEntropy
+from sio_data.training.methods.cutmix import CutMix
+from sio_data.training.methods.mixoe import MixOE
+from sio_data.training.methods.mixup import Mixup
+from sio_data.training.methods.pixmix import PixMix
+from sio_data.training.methods.regmixup import RegMixup
 
 METHODS: dict[str, type[Method]] = {
     "ce": CrossEntropy,
+    "cutmix": CutMix,
+    "mixoe": MixOE,
+    "mixup": Mixup,
+    "pixmix": PixMix,
+    "regmixup": RegMixup,
 }
 
 
