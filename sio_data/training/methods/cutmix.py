@@ -15,13 +15,13 @@ from torch import nn
 
 from sio_data.training.methods.base import Losses, Method, TrainingBatch
 from sio_data.training.methods.pair_mixing import (
-    check_alpha,
     draw_beta,
     draw_partners,
     pair_batch,
     pair_losses,
     paste_box,
 )
+from sio_data.training.methods.parameters import check_positive
 
 if TYPE_CHECKING:
     from sio_data.training.checkpoint import Classifier
@@ -32,13 +32,13 @@ class CutMix(Method):
     """Pastes a box of one image into another.
 
     Attributes:
-        alpha: Of Beta(alpha, alpha), in (0, 1000].
+        alpha: Of Beta(alpha, alpha), above 0.
     """
 
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        check_alpha("cutmix", self.alpha)
+        check_positive("cutmix", "alpha", self.alpha)
 
     def prepare(self, batch: TrainingBatch, generator: torch.Generator, progress: float) -> TrainingBatch:
         """Paste the box of each image's partner."""

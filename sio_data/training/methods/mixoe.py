@@ -18,7 +18,9 @@ from torch import nn
 
 from sio_data.errors import InputError
 from sio_data.training.methods.base import Losses, Method, TrainingBatch
-from sio_data.training.methods.pair_mixing import blend, check_alpha, check_weight, draw_beta, paste_box
+from sio_data.training.methods.outliers import require_outliers
+from sio_data.training.methods.pair_mixing import blend, draw_beta, paste_box
+from sio_data.training.methods.parameters import check_not_negative, check_positive
 
 if TYPE_CHECKING:
     from sio_data.training.checkpoint import Classifier
@@ -32,7 +34,7 @@ class MixOE(Method):
 
     Attributes:
         operation: `mixup` or `cutmix`.
-        alpha: Of Beta(alpha, alpha), in (0, 1000].
+        alpha: Of Beta(alpha, alpha), above 0.
         weight: beta, of the loss of the mixed images, at least 0.
     """
 
@@ -45,14 +47,13 @@ class MixOE(Method):
     def __post_init__(self) -> None:
         if self.operation not in _OPERATIONS:
             raise InputError(f"mixoe: operation must be one of {', '.join(_OPERATIONS)}, not {self.operation!r}.")
-        check_alpha("mixoe", self.alpha)
-        check_weight("mixoe", self.weight)
+        check_positive("mixoe", "alpha", self.alpha)
+        check_not_negative("mixoe", "weight", self.weight)
 
     def prepare(self, batch: TrainingBatch, generator: torch.Generator, progress: float) -> TrainingBatch:
         """Mix each image with an outlier: the first with the first, and so on, round and round if there are fewer."""
-        if batch.outliers is None or not len(batch.outliers):
-            raise InputError("mixoe needs outliers, and the batch holds none.")
-        outliers = batch.outliers[torch.arange(len(batch), device=batch.outliers.device) % len(batch.outliers)]
+        outliers = require_outliers("mixoe", batch)
+        outliers = outliers[torch.arange(len(batch), device=outliers.device) % len(outliers)]
         share = draw_beta(self.alpha, self.alpha, 1, generator).item()
         if self.operation == "cutmix":
             mixed, share = paste_box(batch.images, outliers, share, generator)

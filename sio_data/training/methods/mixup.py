@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from sio_data.training.methods.base import Losses, Method, TrainingBatch
-from sio_data.training.methods.pair_mixing import blend, check_alpha, draw_beta, draw_partners, pair_batch, pair_losses
+from sio_data.training.methods.pair_mixing import blend, draw_beta, draw_partners, pair_batch, pair_losses
+from sio_data.training.methods.parameters import check_positive
 
 if TYPE_CHECKING:
     from sio_data.training.checkpoint import Classifier
@@ -23,13 +24,13 @@ class Mixup(Method):
     """Blends two images.
 
     Attributes:
-        alpha: Of Beta(alpha, alpha), in (0, 1000].
+        alpha: Of Beta(alpha, alpha), above 0.
     """
 
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        check_alpha("mixup", self.alpha)
+        check_positive("mixup", "alpha", self.alpha)
 
     def prepare(self, batch: TrainingBatch, generator: torch.Generator, progress: float) -> TrainingBatch:
         """Blend each image with its partner."""

@@ -13,38 +13,15 @@ import numpy as np
 import torch
 from scipy.special import betaincinv
 
-from sio_data.errors import InputError
 from sio_data.training.methods.base import Losses, TrainingBatch
-
-MOST_ALPHA = 1000.0
-
-
-def check_alpha(method: str, alpha: float) -> None:
-    """Refuse a parameter of a Beta distribution that is out of range.
-
-    Raises:
-        InputError: It is.
-    """
-    if not 0 < alpha <= MOST_ALPHA:
-        raise InputError(f"{method}: alpha must be above 0 and at most {MOST_ALPHA:g}, not {alpha}.")
-
-
-def check_weight(method: str, weight: float) -> None:
-    """Refuse a weight of a loss that is out of range.
-
-    Raises:
-        InputError: It is.
-    """
-    if not 0 <= weight < math.inf:
-        raise InputError(f"{method}: weight must be at least 0 and finite, not {weight}.")
 
 
 def draw_beta(first: float, second: float, count: int, generator: torch.Generator) -> torch.Tensor:
     """Draw from Beta(first, second) by its inverse distribution function: one uniform number a draw.
 
     Args:
-        first: Its alpha, above 0.
-        second: Its beta, above 0.
+        first: Its alpha, above 0 and finite.
+        second: Its beta, above 0 and finite.
         count: How many to draw.
         generator: A CPU generator.
 

@@ -25,6 +25,7 @@ from sio_data.errors import InputError
 from sio_data.training.methods.base import Losses, Method, TrainingBatch
 from sio_data.training.methods.mixing_pictures import draw_crops, find_pictures, load_pictures
 from sio_data.training.methods.pair_mixing import draw_beta
+from sio_data.training.methods.parameters import check_positive
 from sio_data.training.methods.pixmix_operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class PixMix(Method):
     Attributes:
         pictures: A folder of pictures to mix in (PNG, JPEG, WebP, BMP); empty means 256 fractals of our own.
         k: The most mixings of an image, from 0 to 100.
-        beta: How strongly: the larger, the weaker; in (0, 1000].
+        beta: How strongly: the larger, the weaker; above 0.
         severity: The greatest level of the operations, from 0.1 to 10.
     """
 
@@ -53,8 +54,7 @@ class PixMix(Method):
     def __post_init__(self) -> None:
         if not 0 <= self.k <= 100:
             raise InputError(f"pixmix: k must be from 0 to 100, not {self.k}.")
-        if not 0 < self.beta <= 1000:
-            raise InputError(f"pixmix: beta must be above 0 and at most 1000, not {self.beta}.")
+        check_positive("pixmix", "beta", self.beta)
         if not _LEAST_LEVEL <= self.severity <= 10:
             raise InputError(f"pixmix: severity must be from {_LEAST_LEVEL} to 10, not {self.severity}.")
         if self.pictures:

@@ -16,13 +16,12 @@ from torch import nn
 from sio_data.training.methods.base import Losses, Method, TrainingBatch
 from sio_data.training.methods.pair_mixing import (
     blend,
-    check_alpha,
-    check_weight,
     draw_beta,
     draw_partners,
     pair_batch,
     pair_losses,
 )
+from sio_data.training.methods.parameters import check_not_negative, check_positive
 
 if TYPE_CHECKING:
     from sio_data.training.checkpoint import Classifier
@@ -33,7 +32,7 @@ class RegMixup(Method):
     """Cross-entropy with Mixup as a regulariser.
 
     Attributes:
-        alpha: Of Beta(alpha, alpha), in (0, 1000].
+        alpha: Of Beta(alpha, alpha), above 0.
         weight: eta, of the loss of the mixed images, at least 0.
     """
 
@@ -41,8 +40,8 @@ class RegMixup(Method):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        check_alpha("regmixup", self.alpha)
-        check_weight("regmixup", self.weight)
+        check_positive("regmixup", "alpha", self.alpha)
+        check_not_negative("regmixup", "weight", self.weight)
 
     def prepare(self, batch: TrainingBatch, generator: torch.Generator, progress: float) -> TrainingBatch:
         """Blend each image with its partner, and keep the clean ones: the images become 2 B, the clean ones first."""
