@@ -1,6 +1,5 @@
 """`evaluate`: checkpoints against OOD sets, one forward pass for each checkpoint and image set."""
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from sio_data.choices import parse_choice
 from sio_data.commands import command_line
 from sio_data.detection.detectors import DETECTORS, create
 from sio_data.detection.detectors.base import Scores
@@ -147,15 +148,8 @@ def evaluate(
 
 
 def _parse_detector(text: str) -> tuple[str, dict[str, Any]]:
-    """Read `name` or `name:key=value,key=value`, and try it."""
-    name, _, rest = text.partition(":")
-    parameters: dict[str, Any] = {}
-    for pair in filter(None, rest.split(",")):
-        key, _, value = pair.partition("=")
-        try:
-            parameters[key] = json.loads(value)
-        except ValueError as error:
-            raise InputError(f"detector {text!r}: {pair!r} is not of the form parameter=number.") from error
+    """Read `name` or `name:parameter=value,…`, and try it."""
+    name, parameters = parse_choice(text)
     create(name, **parameters)
     return name, parameters
 
@@ -223,8 +217,9 @@ def _measure(
     classifier.to("cpu")
     results = evaluation.results
     results.runs.append(Run(checkpoint, run.name, str(run), sha256_file(run / WEIGHTS), test.accuracy))
+    head = classifier.head if isinstance(classifier.head, nn.Linear) else None
     for shown, (name, parameters) in detectors.items():
-        detector = create(name, **parameters).fit(train=train, val=val, head=classifier.head)
+        detector = create(name, **parameters).fit(train=train, val=val, head=head)
         scores = {"": detector.score(test)} | {one: detector.score(outputs) for one, outputs in ood.items()}
         evaluation.scores[checkpoint, run.name, shown] = scores
         for one in sets:

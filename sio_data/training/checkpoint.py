@@ -15,7 +15,10 @@ from sio_data.files import read_json, write_json
 from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.runs import CONFIG as CONFIG
 from sio_data.runs import WEIGHTS as WEIGHTS
+from sio_data.training.heads import build_head
 from sio_data.training.networks import build_network
+
+_MOST_OUTPUTS = 100_000
 
 
 class Classifier(nn.Module):
@@ -27,9 +30,12 @@ class Classifier(nn.Module):
         image_size: Height and width of its images in pixels.
         mean: Per channel, of images in [0, 1].
         std: Per channel, of images in [0, 1].
+        head: Name of the head; see `sio_data.training.heads`.
+        side_heads: Further linear heads by name, with how many outputs each has.
 
     Attributes:
-        head: The last linear layer, from features to logits.
+        head: The last layer, from features to logits.
+        side_heads: The further heads by name.
 
     Raises:
         InputError: A value is out of range.
@@ -45,6 +51,8 @@ class Classifier(nn.Module):
         image_size: int,
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (0.5, 0.5, 0.5),
+        head: str = "linear",
+        side_heads: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.class_names = tuple(class_names)
@@ -64,12 +72,17 @@ class Classifier(nn.Module):
             "mean": list(mean),
             "std": list(std),
         }
+        if head != "linear":
+            self.config["head"] = head
+        if side_heads:
+            self.config["side_heads"] = dict(side_heads)
         self.network = build_network(network)
         smallest = self.network.smallest_image
         if type(image_size) is not int or not smallest <= image_size <= MAX_IMAGE_SIZE:
             raise InputError(f"{network} takes images of {smallest} to {MAX_IMAGE_SIZE} pixels, not {image_size!r}.")
         self.image_size = image_size
-        self.head = nn.Linear(self.network.feature_dim, len(self.class_names))
+        self.head = build_head(head, self.network.feature_dim, len(self.class_names))
+        self.side_heads = nn.ModuleDict(_build_side_heads(side_heads or {}, self.network.feature_dim))
         self.register_buffer("_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -79,9 +92,12 @@ class Classifier(nn.Module):
         Args:
             images: uint8 [N, 3, H, W], or float in [0, 1]; RGB.
         """
+        return self.network.pool(self.feature_maps(images))
+
+    def feature_maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Give the last feature maps, float [N, D, h, w]; for the images see `features`."""
         scaled = images.float() / 255 if images.dtype == torch.uint8 else images
-        pooled: torch.Tensor = self.network((scaled - self._mean) / self._std)
-        return pooled
+        return self.network.maps((scaled - self._mean) / self._std)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Give the logits, float [N, C]; for the images see `features`."""
@@ -121,6 +137,20 @@ class Classifier(nn.Module):
         except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
             raise InputError(f"{name} is no sound checkpoint: {error}") from error
         return classifier.eval()
+
+
+def _build_side_heads(side_heads: Mapping[str, int], features: int) -> dict[str, nn.Module]:
+    """Build the further heads that a `config.json` asks for.
+
+    Raises:
+        InputError: A name or a number of outputs is out of range.
+    """
+    for name, outputs in side_heads.items():
+        if not name.isidentifier() or type(outputs) is not int or not 1 <= outputs <= _MOST_OUTPUTS:
+            raise InputError(
+                f"a side head has a name and from 1 to {_MOST_OUTPUTS} outputs, not {name!r}: {outputs!r}."
+            )
+    return {name: nn.Linear(features, outputs) for name, outputs in side_heads.items()}
 
 
 def is_config(value: Mapping[str, object]) -> bool:

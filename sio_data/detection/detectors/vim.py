@@ -33,7 +33,9 @@ class ViM(Detector):
 
     def _fit(self, train: Outputs | None, val: Outputs | None, head: nn.Linear | None) -> None:
         if train is None or head is None:
-            raise InputError("vim is fitted on the outputs of the training images and the head: give train= and head=.")
+            raise InputError(
+                "vim is fitted on the outputs of the training images and a linear head: give train= and head=."
+            )
         features = train.features.double()
         width = features.shape[1]
         if self.dim >= width:

@@ -1,0 +1,35 @@
+"""What a network is."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+
+class Network(nn.Module, ABC):
+    """A feature extractor: normalised images in, one feature vector an image out.
+
+    Attributes:
+        feature_dim: D, how many features it gives.
+        smallest_image: The smallest height and width that it takes, in pixels.
+    """
+
+    feature_dim: int
+    smallest_image: ClassVar[int] = 1
+
+    @abstractmethod
+    def maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Give the last feature maps, float [N, D, h, w].
+
+        Args:
+            images: float [N, 3, H, H], normalised.
+        """
+
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+        """Pool feature maps, float [N, D, h, w], to features, float [N, D]: the mean over positions."""
+        return maps.mean((2, 3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Give the pooled features, float [N, D]; for the images see `maps`."""
+        return self.pool(self.maps(images))
