@@ -33,3 +33,10 @@ class Network(nn.Module, ABC):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Give the pooled features, float [N, D]; for the images see `maps`."""
         return self.pool(self.maps(images))
+
+
+def init_convolutions(network: nn.Module) -> None:
+    """Draw the weights of all convolutions as He et al. 2015 (arXiv 1502.01852) and torchvision do for ResNets."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
