@@ -14,7 +14,7 @@ from sio_data.mixing import MixedBatches, check_alpha
 from sio_data.progress import progress
 from sio_data.training.augmentation import augment, check_augmentation
 from sio_data.training.checkpoint import Classifier
-from sio_data.training.networks import check_network
+from sio_data.training.networks import check_network, own_normalisation
 from sio_data.training.objective import Mix, check_mix, sio_loss
 
 Keep = Literal["last", "best"]
@@ -156,13 +156,20 @@ def measure_accuracy(model: Classifier, images: ImageSet, device: torch.device) 
 
 
 def _new_classifier(settings: TrainingSettings, real: ImageSet, seed: int) -> Classifier:
-    """Build a classifier that normalises by the real training images, with weights from the seed alone."""
-    pixels = real.images.float().div_(255)
-    mean = [round(value, 4) for value in pixels.mean((0, 2, 3)).tolist()]
-    std = [max(round(value, 4), 1e-4) for value in pixels.std((0, 2, 3)).tolist()]
+    """Build a classifier with weights from the seed alone, or from a pretrained network.
+
+    It normalises as that network expects, otherwise by the real training images.
+    """
+    mean, std = own_normalisation(settings.network) or _measure_normalisation(real)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Classifier(settings.network, real.class_names, real.image_size, mean, std)
+
+
+def _measure_normalisation(real: ImageSet) -> tuple[list[float], list[float]]:
+    pixels = real.images.float().div_(255)
+    mean = [round(value, 4) for value in pixels.mean((0, 2, 3)).tolist()]
+    return mean, [max(round(value, 4), 1e-4) for value in pixels.std((0, 2, 3)).tolist()]
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, first: float, step: int, steps: int) -> None:

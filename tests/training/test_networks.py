@@ -18,7 +18,7 @@ STRIDES = {"convnet": 4, "resnet18-32": 8, "resnet18-224": 32, "wrn-28-10": 4}
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request: pytest.FixtureRequest) -> tuple[str, Network]:
     torch.manual_seed(0)
-    return request.param, build_network(request.param)
+    return request.param, build_network(request.param, 32)
 
 
 def images(size: int, count: int = 2) -> torch.Tensor:
@@ -57,7 +57,7 @@ def test_activations_keep_their_scale_from_layer_to_layer() -> None:
     """Kaiming's rule by the outgoing fan, without which deep networks start badly."""
     for name in ("resnet18-32", "resnet18-224", "wrn-28-10"):
         torch.manual_seed(0)
-        for module in build_network(name).modules():
+        for module in build_network(name, 32).modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.out_channels * module.kernel_size[0] ** 2
                 assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1)
@@ -67,19 +67,19 @@ def test_activations_keep_their_scale_from_layer_to_layer() -> None:
 
 
 def test_resnets_have_the_names_of_torchvision() -> None:
-    keys = {*build_network("resnet18-224").state_dict()}
+    keys = {*build_network("resnet18-224", 224).state_dict()}
     layer2 = ("0.conv1.weight", "0.bn2.running_var", "0.downsample.0.weight", "0.downsample.1.bias", "1.conv2.weight")
     assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight"} | {f"layer2.{name}" for name in layer2} <= keys
     assert not any(key.startswith(("layer1.0.downsample", "fc", "maxpool")) for key in keys)
     assert len(keys) == 120
-    assert {*build_network("resnet18-32").state_dict()} == keys
+    assert {*build_network("resnet18-32", 32).state_dict()} == keys
 
 
 @torch.no_grad()
 def test_the_stems_keep_or_quarter_the_image() -> None:
     for name, side in (("resnet18-32", 64), ("resnet18-224", 16)):
         seen: list[torch.Size] = []
-        model = build_network(name).eval()
+        model = build_network(name, 32).eval()
         model.layer1.register_forward_hook(lambda _, inputs, __, seen=seen: seen.append(inputs[0].shape))
         model(images(64))
         assert seen == [(2, 64, side, side)]
@@ -88,7 +88,7 @@ def test_the_stems_keep_or_quarter_the_image() -> None:
 @torch.no_grad()
 def test_a_wide_block_shares_its_activation_only_where_the_width_changes() -> None:
     torch.manual_seed(0)
-    first, second = build_network("wrn-28-10").eval().layer1[:2]
+    first, second = build_network("wrn-28-10", 32).eval().layer1[:2]
     maps = images(4)[:, :1].expand(2, 16, 4, 4)
     active = first.bn1(maps).relu()
     residual = first.conv2(first.bn2(first.conv1(active)).relu())
@@ -102,7 +102,7 @@ def test_a_wide_block_shares_its_activation_only_where_the_width_changes() -> No
 @pytest.mark.parametrize("name", ["resnet18-32", "resnet18-224"])
 def test_memory_format_and_bf16_change_little(name: str) -> None:
     torch.manual_seed(0)
-    model = build_network(name).eval()
+    model = build_network(name, 32).eval()
     size = 2 * STRIDES[name]
     plain = model(images(size))
     last = model.to(memory_format=torch.channels_last)
