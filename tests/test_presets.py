@@ -101,5 +101,5 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_presets_are_read_without_torch() -> None:
-    code = "import sys; import sio_data.presets as presets; presets.load_preset('cifar10'); sys.exit('torch' in sys.modules)"
+    code = "import sys, sio_data.presets; sio_data.presets.load_preset('cifar10'); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

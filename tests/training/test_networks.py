@@ -112,11 +112,11 @@ def test_memory_format_and_bf16_change_little(name: str) -> None:
 
 
 @torch.no_grad()
-def test_networks_compile_as_one_graph(network: tuple[str, Network]) -> None:
-    _, model = network
-    model.eval()
+def test_a_residual_network_compiles_as_one_graph() -> None:
+    torch.manual_seed(0)
+    model = build_network("resnet18-32", 8).eval()
     whole = torch.compile(model, fullgraph=True, backend="eager")
-    assert torch.allclose(whole(images(32)), model(images(32)), atol=1e-5)
+    assert torch.allclose(whole(images(8)), model(images(8)), atol=1e-5)
 
 
 def test_too_small_an_image_is_refused() -> None:
