@@ -8,18 +8,18 @@ import pytest
 from sio_data import Classifier
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.presets import PRESETS, SETTINGS, load_preset
-from sio_data.training.loop import TrainingSettings
 from sio_data.training.networks import NETWORKS
+from sio_data.training.request import resolve_request
+from sio_data.training.settings import TrainingSettings
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_one_that_can_be_trained(name: str) -> None:
-    preset = load_preset(name)
-    assert {*preset} <= SETTINGS
-    known = {field.name for field in fields(TrainingSettings)} - {"augmentation"}
-    TrainingSettings(**{key: value for key, value in preset.items() if key in known})
-    assert NETWORKS[preset["network"]].smallest_image <= preset.get("crop_size", preset["image_size"])
-    Classifier("convnet", ["a", "b"], 32, preset["mean"], preset["std"])
+    request = resolve_request("real", synthetic="synthetic", preset=name)
+    size = request.settings.crop_size or request.image_size
+    assert size
+    assert NETWORKS[request.settings.network].smallest_image <= size
+    Classifier("convnet", ["a", "b"], 32, request.settings.mean, request.settings.std)
 
 
 def test_the_values_are_the_papers() -> None:
@@ -44,7 +44,17 @@ def test_the_values_are_the_papers() -> None:
 
 
 def test_all_settings_of_a_training_can_be_preset() -> None:
-    assert {field.name for field in fields(TrainingSettings)} <= SETTINGS
+    assert {field.name for field in fields(TrainingSettings)} | {"image_size", "storage", "seeds"} == SETTINGS
+
+
+def test_the_recipe_that_a_training_writes_is_a_preset(tmp_path: Path) -> None:
+    request = resolve_request("real", synthetic="synthetic", preset="imagenet-10", epochs=3)
+    lines = request.to_yaml().splitlines()
+    path = tmp_path / "recipe.yaml"
+    path.write_text("\n".join(line for line in lines if not line.startswith(("real:", "synthetic:"))))
+    again = resolve_request("real", synthetic="synthetic", preset=str(path))
+    assert again.settings == request.settings
+    assert (again.image_size, again.seeds) == (256, (0, 1, 2))
 
 
 def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:

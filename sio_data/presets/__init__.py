@@ -12,9 +12,10 @@ from sio_data.errors import InputError, UnknownNameError, first_line
 PRESETS = ("cifar10", "cifar100", "imagenet-10", "imagenet-dogs")
 
 SETTINGS = frozenset(
-    {"network", "method", "alpha", "mix", "real_share", "every_real", "epochs", "batch_size", "learning_rate"}
-    | {"last_rate", "momentum", "nesterov", "weight_decay", "clip_norm", "ema", "label_smoothing", "augmentation"}
-    | {"keep", "precision", "channels_last", "compile", "image_size", "crop_size", "mean", "std", "seeds"}
+    {"method", "network", "alpha", "mix", "real_share", "every_real", "epochs", "batch_size", "outlier_batch_size"}
+    | {"learning_rate", "last_rate", "momentum", "nesterov", "weight_decay", "augmentation", "crop_size"}
+    | {"label_smoothing", "clip_norm", "ema", "precision", "channels_last", "compile", "keep", "mean", "std"}
+    | {"image_size", "storage", "seeds"}
 )
 """What a preset may set: the arguments of `train` of these names."""
 

@@ -13,8 +13,8 @@ transformers = pytest.importorskip("transformers")
 from sio_data import Classifier, train  # noqa: E402
 from sio_data.errors import InputError, UnknownNameError  # noqa: E402
 from sio_data.safe_loading import quiet  # noqa: E402
-from sio_data.training.loop import TrainingSettings  # noqa: E402
 from sio_data.training.networks import own_normalisation  # noqa: E402
+from sio_data.training.settings import TrainingSettings  # noqa: E402
 
 IMAGES = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 NORMALISED = IMAGES / 255 * 2 - 1
