@@ -12,6 +12,7 @@ from sio_data.streaming import StreamedSet
 from sio_data.training.checkpoint import Classifier
 from sio_data.training.methods import make_method
 from sio_data.training.methods.base import Method
+from sio_data.training.networks import own_normalisation
 from sio_data.training.ranks import Ranks
 from sio_data.training.settings import TrainingSettings
 
@@ -39,7 +40,9 @@ class TrainingData:
 def begin(
     settings: TrainingSettings, data: TrainingData, seed: int, device: torch.device
 ) -> tuple[Classifier, Method, nn.Module]:
-    """Make a classifier, the method and its state on the device, with weights from the seed alone.
+    """Make a classifier, the method and its state on the device. Weights that are not pretrained hang on the seed alone.
+
+    Where the settings do not say how to normalise, it is as a pretrained network expects, otherwise by the real images.
 
     Raises:
         InputError: The data do not fit the settings.
@@ -47,7 +50,10 @@ def begin(
     method = make_method(settings.method)
     if method.needs_outliers and data.outliers is None:
         raise InputError(f"the method {settings.method} trains on outliers, too: give a source (--outliers).")
-    mean, std = (settings.mean, settings.std) if settings.mean and settings.std else measure_spread(data.real)
+    if settings.mean and settings.std:
+        mean, std = settings.mean, settings.std
+    else:
+        mean, std = own_normalisation(settings.network) or measure_spread(data.real)
     size = settings.crop_size or data.real.image_size
     side_heads = method.side_heads(len(data.real.class_names))
     with torch.random.fork_rng(devices=[]):
