@@ -85,6 +85,8 @@ class Method(ABC):
     def state(self, classes: int, features: int) -> nn.Module:
         """Make what is trained or kept beside the classifier, and dropped at the end.
 
+        It may name parameters that weight decay must leave alone, in the attribute `without_decay`, as a head may.
+
         Args:
             classes: How many classes there are.
             features: How many features the network gives.
@@ -100,6 +102,19 @@ class Method(ABC):
             progress: The share of the training that is done, in [0, 1).
         """
         return batch
+
+    def draw(self, state: nn.Module, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
+        """Draw what `losses` needs whose size hangs on the classes and features; it joins the extras of the batch.
+
+        Args:
+            state: What `state` made; only the shapes of its tensors are read.
+            generator: As for `prepare`, which comes first.
+            progress: As for `prepare`.
+
+        Returns:
+            Tensors on the CPU by name.
+        """
+        return {}
 
     @abstractmethod
     def losses(self, classifier: "Classifier", batch: TrainingBatch, state: nn.Module) -> Losses:
