@@ -10,7 +10,7 @@ from sio_data.errors import InputError
 from sio_data.training.checkpoint import Classifier
 from sio_data.training.methods import make_method
 from sio_data.training.methods.base import Losses, TrainingBatch
-from sio_data.training.methods.vos import VOS, FeatureQueues, draw_least_likely
+from sio_data.training.methods.vos import VOS, FeatureQueues, compute_uncertainty, draw_least_likely
 from tests.training.methods.training_steps import digits_batch, new_classifier, new_state, prepared
 
 SMALL = VOS(queue=3, start=0.4, draws=100, kept=2, weight=0.5)
@@ -190,6 +190,16 @@ def test_queues_stay_float32_under_autocast_and_hold_synthetic_images_too() -> N
     assert state.queued.dtype == torch.float32
     assert torch.equal(state.seen, digits_batch().labels.bincount(minlength=6))
     assert (state.queued.abs().sum(2) > 0).sum() == 32
+
+
+def test_outliers_and_their_loss_are_as_exact_under_autocast() -> None:
+    classifier = new_classifier(SMALL)
+    state = full_state(SMALL, classifier)
+    draws = SMALL.draw(state, torch.Generator().manual_seed(0), 0.4)["draws"]
+    logits = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    exact = compute_uncertainty(classifier, logits, draws, state)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(compute_uncertainty(classifier, logits, draws, state), exact)
 
 
 def test_energy_is_that_of_the_detectors_at_first() -> None:
