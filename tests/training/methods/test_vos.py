@@ -202,6 +202,12 @@ def test_outliers_and_their_loss_are_as_exact_under_autocast() -> None:
         assert torch.equal(compute_uncertainty(classifier, logits, draws, state), exact)
 
 
+def test_draws_come_to_the_device_of_the_images() -> None:
+    batch = digits_batch()
+    batch = replace(batch, images=batch.images.to("meta"))
+    assert prepared(SMALL, batch, SMALL.state(6, 512), 0.4).extras["draws"].device.type == "meta"
+
+
 def test_energy_is_that_of_the_detectors_at_first() -> None:
     logits = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(FeatureQueues(6, 2, 1).likelihoods(logits), logits.logsumexp(1))
