@@ -1,15 +1,17 @@
-"""Labelled images in memory: what sources give and training and detection take."""
+"""Labelled images as one tensor, in memory or mapped into it: what sources give and training and detection take."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 
 from sio_data.errors import ClassMapError, InputError
+from sio_data.shuffling import look_up_order
 
 UNLABELLED = -1
+_DIGEST_PART = 1024  # images: those on another device come over part by part
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +63,9 @@ class ImageSet:
     def digest(self) -> str:
         """SHA-256 of pixels, labels and class names."""
         digest = hashlib.sha256("\0".join(self.class_names).encode())
-        digest.update(self.labels.numpy().tobytes())
-        digest.update(self.images.contiguous().numpy().data)
+        digest.update(self.labels.cpu().numpy().tobytes())
+        for part in self.images.split(_DIGEST_PART):
+            digest.update(part.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def require_labels(self) -> "ImageSet":
@@ -80,9 +83,28 @@ class ImageSet:
         """Give the same images with no label and no class map."""
         return replace(self, labels=torch.full_like(self.labels, UNLABELLED), class_names=())
 
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """Give the same images on a device, all at once; batches are then made there."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def read(self, places: Sequence[torch.Tensor], seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Read batches of a shuffled endless order: one permutation of the images after another.
+
+        Args:
+            places: int64 [n] for each batch, positions in that order, ascending over all batches.
+            seed: Of the order, from 0.
+
+        Yields:
+            Images uint8 [n, 3, H, H] and labels int64 [n] of each batch, on the device where the images lie.
+        """
+        chosen = look_up_order(len(self), places, seed).to(self.images.device)
+        sizes = [len(part) for part in places]
+        for part, labels in zip(chosen.split(sizes), self.labels[chosen].split(sizes), strict=True):
+            yield self.images.index_select(0, part), labels
+
     def select(self, indices: Sequence[int] | torch.Tensor) -> "ImageSet":
         """Give the images at these places, in this order."""
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        chosen = torch.as_tensor(indices, dtype=torch.int64, device=self.images.device)
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
     def with_class_names(self, class_names: Sequence[str]) -> "ImageSet":
@@ -101,4 +123,5 @@ class ImageSet:
                 "Classes are matched by name: rename them, or leave them out."
             )
         lookup = torch.tensor([*(class_names.index(name) for name in self.class_names), UNLABELLED])
+        lookup = lookup.to(self.labels.device)
         return replace(self, labels=lookup[self.labels], class_names=tuple(class_names))

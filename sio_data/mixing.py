@@ -1,13 +1,44 @@
 """Batches of real and synthetic images, the same for the same seed. Usable in anybody's training loop."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol, Self
 
 import torch
 
 from sio_data.errors import InputError
-from sio_data.image_set import ImageSet
+from sio_data.shuffling import derive_seed
+
+_REAL, _SYNTHETIC, _ARRANGEMENT = range(3)  # what a stream of random numbers is for
+
+
+class Images(Protocol):
+    """One side of a mixture: an `ImageSet`, or a set that is streamed."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class map."""
+
+    @property
+    def image_size(self) -> int:
+        """Height and width in pixels."""
+
+    def __len__(self) -> int: ...
+
+    def require_labels(self) -> Self:
+        """Refuse images without a label."""
+
+    def with_class_names(self, class_names: Sequence[str]) -> Self:
+        """Give the same images with labels that are indices into another class map."""
+
+    def read(self, places: Sequence[torch.Tensor], seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Read batches of a shuffled endless order; see `ImageSet.read`."""
 
 
 @dataclass(frozen=True)
@@ -27,82 +58,170 @@ class Batch:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """Give the same batch on a device."""
+        moved = (part.to(device, non_blocking=non_blocking) for part in (self.images, self.labels, self.is_synthetic))
+        return Batch(*moved)
+
 
 class MixedBatches:
-    """Epochs of mixed batches, from memory.
+    """Epochs of mixed batches.
 
-    A batch of B holds `floor(B * alpha)` real images, the rest synthetic (the released code of SIO, Zhang et al. 2023,
-    arXiv 2303.14531). An epoch is `ceil(N_real / B)` batches, so that synthetic data cost no extra updates. Each side
-    is drawn without replacement and shuffled anew as soon as it runs out, so that no batch is ever short of it. Without
-    a synthetic set, or with alpha 1, an epoch is each real image once; the last batch may be smaller.
+    A batch of B holds `floor(B * real_share)` real images, the rest synthetic. An epoch is `ceil(N_real / B)` batches,
+    so that synthetic data cost no extra updates, and sees about that share of the real images: both as in the released
+    code of SIO (Zhang et al. 2023, arXiv 2303.14531). With `every_real` it is as many batches as it takes to see each
+    real image once. Without a synthetic set, or with a share of 1, an epoch is each real image once, in
+    `ceil(N_real / B)` batches as equal as can be.
+
+    Each side is drawn without replacement, and shuffled anew as soon as it runs out, so that no batch is ever short.
+    An epoch is a pure function of the data, the seed and its number. Each of several processes gives its share of the
+    same batches: `rank` and `world` cut them, and change nothing else.
+
+    `epoch` gives one epoch. To iterate over the object itself gives the next one each time, for loops that only know
+    how to do that; `set_epoch`, `state_dict` and `load_state_dict` are for resuming them.
 
     Args:
-        real: Real training images.
+        real: Real training images: an `ImageSet`, or a streamed set.
         synthetic: Synthetic images of the same size; their classes are matched to the real ones by name.
-        batch_size: B.
-        alpha: Share of real images, in (0, 1].
-        seed: Same seed, same batches.
+        batch_size: B, over all processes.
+        alpha: Weight of the real loss, in (0, 1].
+        real_share: Share of real images in a batch, in (0, 1]; None means alpha, which the plain mean over the batch
+            then reaches (`mix="batch"`). Another share needs `mix="loss"`; see `sio_loss`.
+        every_real: Whether an epoch is each real image once, even with synthetic ones.
+        seed: Same seed, same batches; at least 0.
+        rank: Number of this process, from 0.
+        world: How many processes share each batch.
 
     Raises:
         ClassMapError: A synthetic class is not among the real ones, or an image has no label.
-        InputError: Sizes differ, alpha is out of range, or the batch is too small to hold both kinds.
+        InputError: Sizes differ, a number is out of range, or a batch is too small to hold both kinds or to give
+            each process an image.
     """
 
     def __init__(
         self,
-        real: ImageSet,
-        synthetic: ImageSet | None = None,
+        real: Images,
+        synthetic: Images | None = None,
         *,
         batch_size: int = 128,
         alpha: float = 0.8,
+        real_share: float | None = None,
+        every_real: bool = False,
         seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         check_alpha(alpha)
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, not {batch_size}.")
-        for images in (real, synthetic):
-            if images is not None:
-                images.require_labels()
-        self._only_real = synthetic is None or alpha == 1
-        self._real_share = batch_size if self._only_real else math.floor(batch_size * alpha + 1e-9)
-        if not self._only_real and self._real_share in (0, batch_size):
-            raise InputError(f"a batch of {batch_size} cannot hold both kinds with alpha {alpha}; give a larger batch.")
-        if synthetic is not None and synthetic.image_size != real.image_size:
-            raise InputError(
-                f"{synthetic.name} has images of {synthetic.image_size} pixels, {real.name} of {real.image_size}; "
-                "load both with the same image size (--image-size)."
-            )
-        self._real = real
-        self._synthetic = synthetic.with_class_names(real.class_names) if synthetic else None
-        self._batch_size = batch_size
-        self._seed = seed
+        share = alpha if real_share is None else real_share
+        _check_numbers(batch_size, share, seed, rank, world)
+        self._real, self._synthetic = real.require_labels(), _match(synthetic, real)
+        if share == 1:
+            self._synthetic = None
+        self._batch_size, self._seed, self._rank, self._world = batch_size, seed, rank, world
+        self._bounds = _cut(len(real), batch_size, 1 if self._synthetic is None else share, every_real)
+        smallest = int(self._bounds.diff().min()) if self._synthetic is None else batch_size
+        if world > smallest:
+            raise InputError(f"a batch of {smallest} cannot be shared by {world} processes; give a larger batch.")
+        self._epoch, self._batch, self._begun = 0, 0, False
 
     def __len__(self) -> int:
-        return math.ceil(len(self._real) / self._batch_size)
+        """Give the number of batches of an epoch."""
+        return len(self._bounds) - 1
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Give the batches of an epoch; they depend on (seed, number) alone.
 
         Args:
             number: From 0.
+            start: The batch to begin with, from 0 to `len(self)`; those before it are not made.
+
+        Returns:
+            This process's share of each batch, on the device of the real images.
+
+        Raises:
+            InputError: There is no such epoch or batch.
         """
-        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + number) % 2**32)
-        if self._synthetic is None or self._only_real:
-            order = torch.randperm(len(self._real), generator=generator)
-            for chosen in order.split(self._batch_size):
-                nothing = torch.zeros(len(chosen), dtype=torch.bool)
-                yield Batch(self._real.images[chosen], self._real.labels[chosen], nothing)
-            return
-        share = self._batch_size - self._real_share
-        real = _endless_order(len(self._real), len(self) * self._real_share, generator)
-        synthetic = _endless_order(len(self._synthetic), len(self) * share, generator)
-        for chosen, extra in zip(real.split(self._real_share), synthetic.split(share), strict=True):
-            order = torch.randperm(self._batch_size, generator=generator)
+        self._check_place(number, start)
+        return (
+            self._only_real(number, start) if self._synthetic is None else self._mixed(self._synthetic, number, start)
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Give the next epoch: the first one, then one more each time; one that was left early is not gone on with."""
+        if self._begun:
+            self.set_epoch(self._epoch + 1)
+        epoch, batches = self._epoch, self.epoch(self._epoch, self._batch)
+        for place, batch in enumerate(batches, self._batch + 1):
+            self._begun = place < len(self)
+            self._epoch, self._batch = (epoch, place) if self._begun else (epoch + 1, 0)
+            yield batch
+
+    def set_epoch(self, number: int) -> None:
+        """Have the next iteration give this epoch, from its first batch or from where `load_state_dict` has set it.
+
+        Raises:
+            InputError: There is no such epoch.
+        """
+        self._check_place(number, 0)
+        if self._begun or number != self._epoch:
+            self._epoch, self._batch, self._begun = number, 0, False
+
+    def state_dict(self) -> dict[str, int]:
+        """Say which batch comes next, while iterating or between two epochs; the same for every process."""
+        return {"epoch": self._epoch, "batch": self._batch, "batches": len(self), "seed": self._seed}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Have the next iteration go on with the batch that comes next in `state`.
+
+        Raises:
+            InputError: It is no state of such batches: other data, another seed, or other sizes.
+        """
+        wanted = self.state_dict()
+        ours = state.keys() == wanted.keys() and all(isinstance(value, int) for value in state.values())
+        if not ours or any(state[name] != wanted[name] for name in ("batches", "seed")):
+            raise InputError(f"the state is not one of these batches: it is {dict(state)}, theirs is like {wanted}.")
+        self._check_place(state["epoch"], state["batch"])
+        self._epoch, self._batch, self._begun = state["epoch"], state["batch"], False
+
+    def _check_place(self, epoch: int, start: int) -> None:
+        if epoch < 0:
+            raise InputError(f"epochs are counted from 0; there is none of number {epoch}.")
+        if not 0 <= start <= len(self):
+            raise InputError(f"an epoch has {len(self)} batches; it cannot begin with number {start}.")
+
+    def _only_real(self, number: int, start: int) -> Iterator[Batch]:
+        limits = self._bounds[start:].tolist()
+        places = [torch.arange(first + self._rank, end, self._world) for first, end in pairwise(limits)]
+        for images, labels in self._real.read(places, derive_seed(self._seed, number, _REAL)):
+            yield Batch(images, labels, torch.zeros(len(labels), dtype=torch.bool, device=labels.device))
+
+    def _mixed(self, synthetic: Images, number: int, start: int) -> Iterator[Batch]:
+        firsts, counts = self._bounds[start:-1, None], self._bounds.diff()[start:, None]
+        mine = self._arrange(number)[start:, self._rank :: self._world]
+        is_synthetic = mine >= counts
+        in_order, source = mine.sort(1)
+        extra_firsts = torch.arange(start, len(self))[:, None] * self._batch_size - firsts
+        real = self._real.read(
+            _split_rows(in_order + firsts, in_order < counts), derive_seed(self._seed, number, _REAL)
+        )
+        extra = synthetic.read(
+            _split_rows(in_order - counts + extra_firsts, in_order >= counts),
+            derive_seed(self._seed, number, _SYNTHETIC),
+        )
+        order = source.argsort(1)
+        for row, ((images, labels), (more_images, more_labels)) in enumerate(zip(real, extra, strict=True)):
+            device = images.device
+            order, is_synthetic = order.to(device), is_synthetic.to(device)  # all at once, with the first batch
             yield Batch(
-                torch.cat([self._real.images[chosen], self._synthetic.images[extra]])[order],
-                torch.cat([self._real.labels[chosen], self._synthetic.labels[extra]])[order],
-                order >= self._real_share,
+                torch.cat([images, more_images.to(device)]).index_select(0, order[row]),
+                torch.cat([labels, more_labels.to(device)]).index_select(0, order[row]),
+                is_synthetic[row],
             )
+
+    def _arrange(self, number: int) -> torch.Tensor:
+        """Give a random order of the places in each batch of an epoch: int64 [batches, B]."""
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, number, _ARRANGEMENT))
+        return torch.rand(len(self), self._batch_size, generator=generator).argsort(1)
 
 
 def check_alpha(alpha: float) -> None:
@@ -115,7 +234,59 @@ def check_alpha(alpha: float) -> None:
         raise InputError(f"alpha is the weight of the real loss and must be in (0, 1], not {alpha}.")
 
 
-def _endless_order(size: int, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Give `count` indices below `size`: one permutation after another."""
-    rounds = math.ceil(count / size)
-    return torch.cat([torch.randperm(size, generator=generator) for _ in range(rounds)])[:count]
+def real_images_per_batch(batch_size: int, share: float) -> int:
+    """Give how many of the images of a mixed batch are real: `floor(B * share)`.
+
+    Args:
+        batch_size: B.
+        share: In (0, 1]; 1 stands for a batch without synthetic images.
+
+    Raises:
+        InputError: The batch cannot hold both kinds.
+    """
+    real = batch_size if share == 1 else math.floor(batch_size * share + 1e-9)
+    if share < 1 and real in (0, batch_size):
+        raise InputError(
+            f"a batch of {batch_size} cannot hold both kinds with a share of {share} real; give a larger batch."
+        )
+    return real
+
+
+def _check_numbers(batch_size: int, share: float, seed: int, rank: int, world: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, not {batch_size}.")
+    if not 0 < share <= 1:
+        raise InputError(f"real_share is the share of real images in a batch and must be in (0, 1], not {share}.")
+    if seed < 0:
+        raise InputError(f"seed must be at least 0, not {seed}.")
+    if not 0 <= rank < world:
+        raise InputError(f"rank must be from 0 to world - 1, not {rank} of {world}.")
+
+
+def _match(synthetic: Images | None, real: Images) -> Images | None:
+    """Give synthetic images with the real ones' class map."""
+    if synthetic is None:
+        return None
+    if synthetic.image_size != real.image_size:
+        raise InputError(
+            f"{synthetic.name} has images of {synthetic.image_size} pixels, {real.name} of {real.image_size}; "
+            "load both with the same image size (--image-size)."
+        )
+    return synthetic.require_labels().with_class_names(real.class_names)
+
+
+def _cut(count: int, batch_size: int, share: float, every_real: bool) -> torch.Tensor:
+    """Give the place of the first real image of each batch of an epoch, and where the last one ends: int64 [n + 1]."""
+    real = real_images_per_batch(batch_size, share)
+    if share < 1 and not every_real:
+        return torch.arange(math.ceil(count / batch_size) + 1) * real
+    batches = math.ceil(count / real)
+    sizes = torch.full((batches,), count // batches)
+    sizes[: count % batches] += 1
+    return torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+
+
+def _split_rows(values: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Give the chosen values of each row."""
+    rows: tuple[torch.Tensor, ...] = values[chosen].split(chosen.sum(1).tolist())
+    return rows

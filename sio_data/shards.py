@@ -177,12 +177,12 @@ def read_shard(folder: Path, record: ShardRecord, recipe: SetRecipe) -> Iterator
     """
     check_shard(folder, record)
     path = folder / record.path
-    expected = _Expected(record, recipe)
+    expected, start = SampleCheck(recipe), first_index(record, recipe)
     count = 0
     try:
         with path.open("rb") as file:
-            for members in _read_triples(file, recipe.image_format, record.bytes):
-                yield expected.check(*members)
+            for members in read_triples(file, recipe.image_format, record.bytes):
+                yield expected.check(start + count, *members)
                 count += 1
     except (InputError, OverflowError, ValueError) as error:
         what = f"has a wrong sample, number {count}: {str(error).rstrip('.')}"
@@ -191,7 +191,12 @@ def read_shard(folder: Path, record: ShardRecord, recipe: SetRecipe) -> Iterator
         raise DamagedFileError(folder, record.path, f"holds {count} samples, its record says {record.samples}")
 
 
-def _read_triples(file: BinaryIO, image_format: str, most_bytes: int) -> Iterator[tuple[str, bytes, bytes, bytes]]:
+def first_index(record: ShardRecord, recipe: SetRecipe) -> int:
+    """Give the index, in the set, of a shard's first sample."""
+    return int(record.path[-10:-4]) * recipe.shard_size
+
+
+def read_triples(file: BinaryIO, image_format: str, most_bytes: int) -> Iterator[tuple[str, bytes, bytes, bytes]]:
     """Give key, image, label and metadata of each sample. Only the headers that `_header` writes are taken."""
     while any(header := file.read(tarfile.BLOCKSIZE)):
         key = header.partition(b".")[0].decode("ascii", "replace")
@@ -218,18 +223,17 @@ def _read_member(file: BinaryIO, header: bytes, name: str, most_bytes: int) -> b
     return data[:size]
 
 
-class _Expected:
-    """Compares the samples of a shard, one after the other, to what is due there."""
+class SampleCheck:
+    """Compares the samples of a shard to what is due there."""
 
-    def __init__(self, record: ShardRecord, recipe: SetRecipe) -> None:
+    def __init__(self, recipe: SetRecipe) -> None:
         self._recipe = recipe
         generated = generated_recipe(recipe)
         self._plan = Plan(generated) if generated else None
-        self._next = int(record.path[-10:-4]) * recipe.shard_size
         self._seeds: set[int] = set()
 
-    def check(self, key: str, image: bytes, label: bytes, metadata: bytes) -> Sample:
-        """Read one sample.
+    def check(self, due: int, key: str, image: bytes, label: bytes, metadata: bytes) -> Sample:
+        """Read one sample, where that of index `due` must be.
 
         Raises:
             InputError: It is not what is due here.
@@ -247,10 +251,9 @@ class _Expected:
             raise InputError(f"{key}: label {number} is outside the class map of {len(self._recipe.class_names)}.")
         if not fitting:
             raise InputError(f"{key}: its metadata does not fit its label, its key or the recipe.")
-        if index != self._next or index >= self._recipe.samples:
-            raise InputError(f"{key}: sample {self._next} is due here.")
+        if index != due or index >= self._recipe.samples:
+            raise InputError(f"{key}: sample {due} is due here.")
         self._check_origin(key, number, details)
-        self._next += 1
         return Sample(index, number, decode(image, self._recipe.image_size), image, value)
 
     def _check_origin(self, key: str, label: int, details: Mapping[str, Any]) -> None:

@@ -1,3 +1,7 @@
+import json
+from itertools import chain, islice
+from typing import Any
+
 import pytest
 import torch
 
@@ -5,11 +9,32 @@ from sio_data.errors import ClassMapError, InputError
 from sio_data.image_set import ImageSet
 from sio_data.mixing import Batch, MixedBatches
 
+FIELDS = ("images", "labels", "is_synthetic")
+
 
 def images(count: int, value: int = 0, names: tuple[str, ...] = ("a", "b"), size: int = 4) -> ImageSet:
     """Image i of the set has the pixel value `value + i`."""
     pixels = torch.arange(value, value + count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, size, size)
     return ImageSet(pixels, torch.arange(count) % len(names), names)
+
+
+def numbered(count: int) -> ImageSet:
+    """Image i of the set is the number i, its first two values the lower and upper byte."""
+    pixels = torch.arange(count)[:, None].bitwise_right_shift(torch.tensor([0, 8, 16])).to(torch.uint8)
+    return ImageSet(pixels[:, :, None, None], torch.arange(count) % 2, ("a", "b"))
+
+
+def numbers(batches: list[Batch], synthetic: bool) -> list[int]:
+    rows = torch.cat([batch.images[batch.is_synthetic == synthetic, :, 0, 0] for batch in batches]).long()
+    return (rows * torch.tensor([1, 256, 65536])).sum(1).tolist()
+
+
+def same(some: list[Batch], others: list[Batch]) -> bool:
+    return len(some) == len(others) and all(
+        torch.equal(getattr(one, name), getattr(other, name))
+        for one, other in zip(some, others, strict=True)
+        for name in FIELDS
+    )
 
 
 def ids(batch: Batch, synthetic: bool) -> list[int]:
@@ -67,7 +92,7 @@ def test_same_seed_same_batches_and_each_epoch_its_own() -> None:
 @pytest.mark.parametrize("arguments", [{"synthetic": None}, {"synthetic": images(9, 100), "alpha": 1.0}])
 def test_without_synthetic_images_an_epoch_is_every_real_one_once(arguments: dict[str, object]) -> None:
     epoch = list(MixedBatches(images(25), batch_size=10, **arguments).epoch(0))
-    assert [len(batch) for batch in epoch] == [10, 10, 5]
+    assert [len(batch) for batch in epoch] == [9, 8, 8]  # as equal as can be
     assert sorted(one for batch in epoch for one in ids(batch, False)) == list(range(25))
     assert not any(batch.is_synthetic.any() for batch in epoch)
 
@@ -80,6 +105,118 @@ def test_synthetic_classes_are_matched_by_name_not_by_number() -> None:
         assert (batch.labels[batch.images[:, 0, 0, 0] == 200] == 0).all()
 
 
+def test_the_papers_counts() -> None:
+    """Of 50,000 real images: 391 batches of 102 real and 26 synthetic ones."""
+    batches = MixedBatches(numbered(50_000), numbered(20_000), batch_size=128, alpha=0.8)
+    epoch = list(batches.epoch(0))
+    assert len(epoch) == len(batches) == 391
+    assert {(int((~batch.is_synthetic).sum()), int(batch.is_synthetic.sum())) for batch in epoch} == {(102, 26)}
+    for synthetic, count in ((False, 39_882), (True, 10_166)):
+        seen = numbers(epoch, synthetic)
+        assert len(seen) == len(set(seen)) == count
+
+
+def test_every_real_image_can_be_seen_once_an_epoch() -> None:
+    batches = MixedBatches(numbered(1000), numbered(700), batch_size=64, every_real=True)  # 51 real ones a batch
+    epoch = list(batches.epoch(2))
+    assert len(epoch) == len(batches) == 20
+    assert {len(batch) for batch in epoch} == {64}
+    assert {int((~batch.is_synthetic).sum()) for batch in epoch} == {50}
+    assert sorted(numbers(epoch, False)) == list(range(1000))
+    assert len(set(numbers(epoch, True))) == 280
+
+
+def test_the_share_need_not_be_alpha() -> None:
+    batch = next(MixedBatches(images(100), images(50, 100), batch_size=16, alpha=0.8, real_share=0.5).epoch(0))
+    assert len(ids(batch, False)) == len(ids(batch, True)) == 8
+
+
+@pytest.mark.parametrize("start", [0, 1, 5, 15])
+@pytest.mark.parametrize("arguments", [{}, {"every_real": True}, {"synthetic": None}, {"world": 3, "rank": 1}])
+def test_an_epoch_can_begin_at_any_batch(arguments: dict[str, Any], start: int) -> None:
+    batches = MixedBatches(numbered(256), **{"synthetic": numbered(7)} | arguments, batch_size=16)
+    assert same(list(batches.epoch(1))[start:], list(batches.epoch(1, start)))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 16])
+@pytest.mark.parametrize("arguments", [{}, {"every_real": True}, {"synthetic": None}, {"real_share": 0.3}])
+def test_processes_share_each_batch(arguments: dict[str, Any], world: int) -> None:
+    """What rank r of w gets is each w-th image of the batch that one process would get, from the r-th on."""
+    options = {"synthetic": numbered(31)} | arguments
+    whole = list(MixedBatches(numbered(256), **options, batch_size=16).epoch(3))
+    for rank in range(world):
+        mine = MixedBatches(numbered(256), **options, batch_size=16, rank=rank, world=world).epoch(3)
+        cut = [Batch(*(getattr(batch, name)[rank::world] for name in FIELDS)) for batch in whole]
+        assert same(list(mine), cut)
+
+
+def test_iterating_gives_one_epoch_after_another() -> None:
+    batches = MixedBatches(numbered(100), numbered(50), batch_size=16)
+    assert same([*batches, *batches], [*batches.epoch(0), *batches.epoch(1)])
+    batches.set_epoch(7)
+    assert same([*batches, *batches], [*batches.epoch(7), *batches.epoch(8)])
+
+
+def test_an_epoch_that_was_left_early_is_over() -> None:
+    batches = MixedBatches(numbered(100), numbered(50), batch_size=16)
+    assert same([next(iter(batches)), next(iter(batches))], [next(batches.epoch(0)), next(batches.epoch(1))])
+    batches.set_epoch(1)
+    assert same([next(iter(batches))], [next(batches.epoch(1))])
+
+
+@pytest.mark.parametrize("given", [0, 1, 6, 7, 10])
+def test_resuming_gives_exactly_what_was_to_come(given: int) -> None:
+    def make(rank: int = 0, world: int = 1) -> MixedBatches:
+        return MixedBatches(numbered(100), numbered(9), batch_size=16, seed=5, rank=rank, world=world)
+
+    first, second = make(), make()
+    state, seen = first.state_dict(), 0
+    for batch in chain(first, first):
+        if seen == given:
+            break
+        seen, state, last = seen + 1, json.loads(json.dumps(first.state_dict())), batch
+    assert given == 0 or same([last], [[*first.epoch(0), *first.epoch(1)][given - 1]])
+    second.load_state_dict(state)
+    assert second.state_dict() == state
+    second.set_epoch(state["epoch"])  # as loops do that set each epoch: it changes nothing
+    rest = [*first.epoch(0), *first.epoch(1)][given:]
+    assert same(list(islice(chain(second, second), len(rest))), rest)
+    shared = make(rank=1, world=2)  # another number of processes
+    shared.load_state_dict(state)
+    assert torch.equal(next(iter(shared)).images, rest[0].images[1::2])
+
+
+def test_a_state_of_other_batches_is_refused() -> None:
+    batches = MixedBatches(numbered(100), numbered(50), batch_size=16)
+    state = batches.state_dict()
+    for change in ({"seed": 1}, {"batches": 8}, {"epoch": -1}, {"batch": 7}, {"more": 1}, {"epoch": "1"}):
+        with pytest.raises(InputError):
+            batches.load_state_dict(state | change)
+    with pytest.raises(InputError, match="not one of these"):
+        batches.load_state_dict({})
+    assert batches.state_dict() == state
+
+
+def test_no_two_orders_follow_each_other() -> None:
+    """One stream of random numbers for two things would give both sides, or two epochs, the same order."""
+    batches = MixedBatches(numbered(640), numbered(640), batch_size=32, real_share=0.5)
+    orders = [numbers([batch], side) for epoch in (0, 1) for side in (False, True) for batch in batches.epoch(epoch)]
+    assert len({frozenset(order) for order in orders}) == len(orders)
+
+
+def test_global_random_numbers_are_left_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    list(MixedBatches(numbered(50), numbered(50), batch_size=16).epoch(0))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_batch_goes_to_a_device_as_a_whole() -> None:
+    batch = next(MixedBatches(images(20), images(20), batch_size=10).epoch(0)).to("meta")
+    assert {getattr(batch, name).device.type for name in FIELDS} == {"meta"}
+
+
 @pytest.mark.parametrize("alpha", [0, -0.1, 1.1, float("nan")])
 def test_alpha_out_of_range_is_refused(alpha: float) -> None:
     with pytest.raises(InputError, match="alpha"):
@@ -90,6 +227,33 @@ def test_alpha_out_of_range_is_refused(alpha: float) -> None:
 def test_a_batch_too_small_for_both_kinds_is_refused(size: int, alpha: float) -> None:
     with pytest.raises(InputError, match="cannot hold both"):
         MixedBatches(images(10), images(10), batch_size=size, alpha=alpha)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"batch_size": 0},
+        {"seed": -1},
+        {"rank": -1},
+        {"rank": 2, "world": 2},
+        {"world": 0},
+        {"world": 11},
+        {"synthetic": None, "batch_size": 4, "world": 4},  # the smallest batch holds 3
+        {"real_share": 0},
+        {"real_share": 1.5},
+        {"real_share": float("nan")},
+    ],
+)
+def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        MixedBatches(images(10), **{"synthetic": images(10), "batch_size": 10} | arguments)
+
+
+@pytest.mark.parametrize(("number", "start"), [(-1, 0), (0, -1), (0, 7)])
+def test_places_that_are_not_there_are_refused_at_once(number: int, start: int) -> None:
+    batches = MixedBatches(images(100), images(10), batch_size=16)
+    with pytest.raises(InputError, match="there is none of number"):
+        batches.epoch(number, start)
 
 
 def test_sets_that_do_not_fit_together_are_refused() -> None:

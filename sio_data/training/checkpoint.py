@@ -13,8 +13,7 @@ from torch import nn
 from sio_data.errors import InputError, SioDataError
 from sio_data.files import read_json, write_json
 from sio_data.recipe import MAX_IMAGE_SIZE
-from sio_data.runs import CONFIG as CONFIG
-from sio_data.runs import WEIGHTS as WEIGHTS
+from sio_data.runs import CONFIG, WEIGHTS
 from sio_data.training.heads import build_head
 from sio_data.training.networks import build_network
 

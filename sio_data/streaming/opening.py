@@ -1,0 +1,119 @@
+"""Sets of ours, opened to be streamed, by their names."""
+
+import re
+from pathlib import Path, PurePosixPath
+from threading import Event
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from sio_data.embedded import EMBEDDED
+from sio_data.errors import IncompleteError, InputError, UnknownNameError
+from sio_data.files import as_folder, is_url
+from sio_data.hub.names import HubName
+from sio_data.manifest import MANIFEST, Manifest
+from sio_data.recipe import MAX_IMAGE_SIZE
+from sio_data.sets import no_set
+from sio_data.source_names import SourceName, choose_split
+from sio_data.streaming.bad_samples import BadSamples
+from sio_data.streaming.stores import FolderStore, HubStore, Store, try_again
+from sio_data.streaming.streamed_set import StreamedSet
+
+_HUB_URL = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.+))?")
+_FOREIGN = "Only sets that sio-data made are streamed: make one of other images or shards with sio-data import."
+MAX_BAD = 10
+"""How many samples of a set may be bad, unless said otherwise."""
+
+
+class _Found(NamedTuple):
+    name: str
+    manifest: Manifest
+    store: Store
+
+
+def open_stream(
+    name: str | Path, *, image_size: int | None = None, workers: int = 2, max_bad: int = MAX_BAD
+) -> StreamedSet:
+    """Open a set to train on it straight from its shards: nothing is downloaded first, nor held in memory as a whole.
+
+    Args:
+        name: A set that was generated, imported or filtered: a local folder, `file://`, `s3://bucket/folder`,
+            `https://host/folder` (any server of files), `hub:owner/name[/configuration][@revision][#split]` or
+            `hf://datasets/owner/name[@revision][/folder]`. On the Hub the revision is resolved once, to a commit.
+        image_size: Resize to this many pixels (with antialiasing). None keeps the size.
+        workers: Threads that decode ahead, while others fetch; with 0 all is done in the caller's thread. They change
+            nothing in the batches.
+        max_bad: How many different samples may turn out to be bad (damaged, no such image) before that is an error.
+
+    Raises:
+        InputError: There is no such set, or it holds data of others.
+        IncompleteError: The set is not finished.
+        CorruptSetError: Its manifest is damaged.
+        SioDataError: It cannot be reached.
+    """
+    if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
+        raise InputError(f"image_size must be from 1 to {MAX_IMAGE_SIZE}, not {image_size}.")
+    if workers < 0 or max_bad < 0:
+        raise InputError(f"workers and max_bad must be 0 or more, not {workers} and {max_bad}.")
+    found = _find(str(name))
+    recipe = found.manifest.recipe
+    bad = BadSamples(found.name, max_bad)
+    return StreamedSet(
+        found.name, recipe.class_names, image_size or recipe.image_size, found.manifest, found.store, workers, bad
+    )
+
+
+def _find(name: str) -> _Found:
+    if name.startswith("hf://"):
+        return _find_in_repository(name)
+    if is_url(name) and not name.startswith("file://"):
+        return _find_in_folder(as_folder(name), name)
+    source = SourceName.parse(name)
+    if source.hub:
+        return _find_on_hub(source)
+    if source.path in EMBEDDED:
+        raise InputError(f"{name} is an embedded source, which is small: load it into memory. {_FOREIGN}")
+    if source.split not in (None, "train"):
+        raise UnknownNameError(f"split of the synthetic set {source.path}", source.split, ["train"])
+    return _find_in_folder(Path(source.path), source.path)
+
+
+def _find_in_folder(folder: Path, name: str) -> _Found:
+    manifest = try_again(f"{name}/{MANIFEST}", lambda: _read_manifest(folder), Event())
+    if not manifest.complete:
+        raise IncompleteError(f"{name} is incomplete. Run the command that began it again.")
+    return _Found(name, manifest, FolderStore(folder))
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{no_set(folder)} {_FOREIGN}")
+    return Manifest.read(folder)
+
+
+def _find_on_hub(source: SourceName) -> _Found:
+    from sio_data.hub.finding import find_hub_sets
+
+    sets = find_hub_sets(HubName(source.path, source.revision), source.config)
+    if sets is None:
+        raise InputError(f"{source} holds no set of ours on the Hub. {_FOREIGN}")
+    split = choose_split(source, list(sets.places), "train")
+    if split is None:
+        raise UnknownNameError(f"split of {source}", "train", list(sets.places), "Name one with #split.")
+    place = sets.places[split]
+    return _Found(str(source), Manifest.read(sets.folder / place), HubStore(sets.name, place))
+
+
+def _find_in_repository(name: str) -> _Found:
+    from sio_data.hub.caching import cached_manifest
+
+    found = _HUB_URL.fullmatch(name.rstrip("/"))
+    place = PurePosixPath(found[3] or "") if found else PurePosixPath("..")
+    if found is None or ".." in place.parts:
+        raise InputError(f"{name!r} names no data set on the Hub: it must be like hf://datasets/owner/name@revision.")
+    revision = f"@{unquote(found[2])}" if found[2] else ""
+    repository = HubName.parse(f"{found[1]}{revision}")
+    path = "" if place == PurePosixPath() else place.as_posix()
+    top = cached_manifest(repository, path)
+    if top is None:
+        raise InputError(f"{name} holds no {MANIFEST}. {_FOREIGN}")
+    return _Found(name, Manifest.read(top / path), HubStore(HubName(repository.repository, top.name), path))
