@@ -40,7 +40,7 @@ class TrainingData:
 def begin(
     settings: TrainingSettings, data: TrainingData, seed: int, device: torch.device
 ) -> tuple[Classifier, Method, nn.Module]:
-    """Make a classifier, the method and its state on the device. Weights that are not pretrained hang on the seed alone.
+    """Make a classifier, the method and its state on the device; weights that are not pretrained hang on the seed.
 
     Where the settings do not say how to normalise, it is as a pretrained network expects, otherwise by the real images.
 

@@ -89,9 +89,16 @@ def join_ranks(device: str | None) -> Iterator[tuple[Ranks, str | None]]:
         yield Ranks(), device
         return
     own = _own_device(device)
-    dist.init_process_group("gloo" if own == "cpu" else "nccl")
+    store, rank, world = next(dist.rendezvous("env://"))
+    attempt = f"sio-data/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{world}"
+    dist.init_process_group(
+        "gloo" if own == "cpu" else "nccl",
+        store=dist.PrefixStore(attempt, store),  # else a restarted process finds the addresses of those that died
+        rank=rank,
+        world_size=world,
+    )
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size()), own
+        yield Ranks(rank, world), own
     finally:
         dist.destroy_process_group()
 

@@ -9,6 +9,7 @@ import yaml
 from sio_data.commands import command_line
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.mixing import check_alpha, real_images_per_batch
+from sio_data.presets import load_preset
 from sio_data.training.methods import make_method
 from sio_data.training.settings import TrainingSettings
 
@@ -108,12 +109,7 @@ def resolve_request(
         "preset": preset, "image_size": image_size, "storage": storage, "seeds": seeds, **settings,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
-    chosen: dict[str, Any] = {}
-    if preset:
-        from sio_data.presets import load_preset
-
-        chosen = load_preset(preset)
-    chosen = chosen | {name: given[name] for name in given if name != "preset"}
+    chosen = (load_preset(preset) if preset else {}) | {name: given[name] for name in given if name != "preset"}
     alpha = _resolve_alpha(synthetic, given.get("alpha"), chosen.get("alpha"))
     recipe = {name: value for name, value in chosen.items() if name in _SETTINGS} | {"alpha": alpha}
     return TrainingRequest(
