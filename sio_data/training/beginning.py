@@ -8,6 +8,7 @@ from torch import nn
 
 from sio_data.errors import InputError
 from sio_data.image_set import ImageSet
+from sio_data.streaming import StreamedSet
 from sio_data.training.checkpoint import Classifier
 from sio_data.training.methods import make_method
 from sio_data.training.methods.base import Method
@@ -30,9 +31,9 @@ class TrainingData:
         outliers: Images of no known class, for methods that need them.
     """
 
-    real: ImageSet
+    real: ImageSet | StreamedSet
     val: ImageSet
-    synthetic: ImageSet | None = None
+    synthetic: ImageSet | StreamedSet | None = None
     outliers: ImageSet | None = None
 
 
@@ -64,7 +65,7 @@ def begin(
     return classifier.to(device), method, state.to(device)
 
 
-def measure_spread(images: ImageSet) -> tuple[list[float], list[float]]:
+def measure_spread(images: ImageSet | StreamedSet) -> tuple[list[float], list[float]]:
     """Give mean and standard deviation of each channel, of pixels in [0, 1], over at most 10,000 images."""
     count = min(len(images), _IMAGES_FOR_SPREAD)
     total, squares, pixels = (torch.zeros(3, dtype=torch.float64) for _ in range(3))
