@@ -40,9 +40,9 @@ class TrainingData:
 def begin(
     settings: TrainingSettings, data: TrainingData, seed: int, device: torch.device
 ) -> tuple[Classifier, Method, nn.Module]:
-    """Make a classifier, the method and its state on the device; weights that are not pretrained hang on the seed.
+    """Make a classifier, the method and its state on the device; what is not pretrained is drawn from the seed alone.
 
-    Where the settings do not say how to normalise, it is as a pretrained network expects, otherwise by the real images.
+    Where the settings do not say how to normalise, it is done as a pretrained network expects, or by the real images.
 
     Raises:
         InputError: The data do not fit the settings.
