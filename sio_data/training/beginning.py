@@ -1,7 +1,7 @@
 """What a training begins with: data that fit together, and fresh weights."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -35,6 +35,17 @@ class TrainingData:
     val: ImageSet
     synthetic: ImageSet | StreamedSet | None = None
     outliers: ImageSet | None = None
+
+
+def place(data: TrainingData, device: torch.device) -> TrainingData:
+    """Put the images where the training runs, if they take at most half of the memory that is free there."""
+    held = {name: images for name, images in vars(data).items() if isinstance(images, ImageSet)}
+    if device.type != "cuda":
+        return data
+    free, _ = torch.cuda.mem_get_info(device)
+    if sum(images.images.nbytes for images in held.values()) > free // 2:
+        return data
+    return replace(data, **{name: images.to(device) for name, images in held.items()})
 
 
 def begin(

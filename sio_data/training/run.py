@@ -125,6 +125,7 @@ class Run:
         position = self.position
         self._check_loss()
         mean_loss = self._ranks.add_up(self._total).item() / self._ranks.world / position.step
+        self._ranks.make_same(self.learner.classifier.buffers())  # batch norm has seen each rank's own part
         accuracy = measure_accuracy(self.learner.classifier, self._data.val, self._device, self._ranks)
         if accuracy >= max((row["val_accuracy"] for row in position.history), default=0.0):
             self._best = {name: value.clone() for name, value in self.learner.classifier.state_dict().items()}
