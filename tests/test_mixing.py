@@ -181,6 +181,9 @@ def test_resuming_gives_exactly_what_was_to_come(given: int) -> None:
     second.set_epoch(state["epoch"])  # as loops do that set each epoch: it changes nothing
     rest = [*first.epoch(0), *first.epoch(1)][given:]
     assert same(list(islice(chain(second, second), len(rest))), rest)
+    for _ in range(2):  # the second time it is in the midst of an epoch
+        second.load_state_dict(state)
+        assert same([next(iter(second))], rest[:1])
     shared = make(rank=1, world=2)  # another number of processes
     shared.load_state_dict(state)
     assert torch.equal(next(iter(shared)).images, rest[0].images[1::2])
@@ -202,6 +205,12 @@ def test_no_two_orders_follow_each_other() -> None:
     batches = MixedBatches(numbered(640), numbered(640), batch_size=32, real_share=0.5)
     orders = [numbers([batch], side) for epoch in (0, 1) for side in (False, True) for batch in batches.epoch(epoch)]
     assert len({frozenset(order) for order in orders}) == len(orders)
+
+
+def test_each_batch_of_each_epoch_is_arranged_anew() -> None:
+    batches = MixedBatches(numbered(256), numbered(256), batch_size=32)
+    flags = [tuple(batch.is_synthetic.tolist()) for epoch in (0, 1) for batch in batches.epoch(epoch)]
+    assert len(set(flags)) == len(flags) == 16
 
 
 def test_global_random_numbers_are_left_alone() -> None:
