@@ -190,10 +190,23 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: The file is missing or holds no JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
-    except (ValueError, OSError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: not a readable JSON file ({error}).") from error
+    return parse_json(data, path)
+
+
+def parse_json(data: bytes, path: Path) -> dict[str, Any]:
+    """Read a JSON object from the content of a file.
+
+    Raises:
+        InputError: It holds no JSON object.
+    """
+    try:
+        value = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable JSON file ({error}).") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from sio_data.compilation import SetRecipe, read_set_recipe
 from sio_data.errors import CorruptSetError, DamagedFileError, InputError
-from sio_data.files import read_json, sha256_json, write_json
+from sio_data.files import parse_json, read_json, sha256_json, write_json
 from sio_data.layout import Layout
 
 MANIFEST = "sio.json"
@@ -139,15 +139,19 @@ class Manifest:
         write_json(folder / MANIFEST, self.to_json())
 
     @classmethod
-    def read(cls, folder: Path) -> "Manifest":
+    def read(cls, folder: Path, data: bytes | None = None) -> "Manifest":
         """Read `sio.json` of a set and check it in itself; the shards are not looked at.
+
+        Args:
+            folder: The set.
+            data: The content of the file, if it was read before.
 
         Raises:
             DamagedFileError: It is not a sound manifest.
         """
         path = folder / MANIFEST
         try:
-            value = read_json(path)
+            value = read_json(path) if data is None else parse_json(data, path)
             if value.get("format") != _FORMAT:
                 raise InputError(f"format {value.get('format')!r} is not {_FORMAT!r}.")
             manifest = cls(

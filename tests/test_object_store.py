@@ -7,6 +7,7 @@ from pathlib import Path
 import boto3
 import fsspec
 import pytest
+import torch
 from moto.server import ThreadedMotoServer
 
 from sio_data import build_gallery, bundle, describe, draw_preview, export, generate, open_set, repair, verify
@@ -15,6 +16,7 @@ from sio_data.errors import CorruptSetError, FolderInUseError, IncompleteError, 
 from sio_data.files import as_folder
 from sio_data.plan import ShardPlan
 from sio_data.shards import Batch
+from sio_data.streaming import open_stream
 from tests.conftest import BACKEND, Snapshot, snapshot
 from tests.test_generation import ARGUMENTS
 
@@ -143,6 +145,17 @@ def test_a_bundle_behind_a_url_is_made_verified_and_exported_from(tiny_set: Path
     for number, folder in enumerate((f"{url}/more/validation", tiny_set)):
         export(folder, tmp_path / str(number), format="parquet")
     assert snapshot(tmp_path / "0") == snapshot(tmp_path / "1")
+
+
+def test_it_is_streamed(tiny_set: Path, url: str) -> None:
+    for path, data in snapshot(tiny_set).items():
+        (as_folder(url) / path).write_bytes(data)
+    there, here = open_stream(url), open_stream(tiny_set)
+    batches = [list(stream.read(torch.arange(60).split(7), 0)) for stream in (there, here)]
+    assert all(torch.equal(one[0], other[0]) for one, other in zip(*batches, strict=True))
+    (as_folder(url) / "data/train-000002.tar").unlink()
+    with pytest.raises(CorruptSetError, match=rf"{url}/data/train-000002\.tar is missing"):
+        list(there.read([torch.arange(30)], 0))
 
 
 def test_it_is_described_previewed_and_browsed(tiny_generator: Path, tiny_set: Path, url: str, tmp_path: Path) -> None:

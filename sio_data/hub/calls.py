@@ -5,9 +5,9 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from logging import CRITICAL, getLogger
-from threading import Event
+from threading import Event, Lock
 from typing import TypeVar
 
 import httpx2
@@ -87,9 +87,37 @@ def _wait(seconds: float, stop: Event) -> None:
         raise StoppedError("stopped.")
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
+class _Quiet:
+    """Silence that lasts from the first thread that asks for it to the last one: what it changes is the process's."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users = 0
+        self._silence = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._silence.enter_context(_silence())
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._silence.close()
+
+
+_QUIET = _Quiet()
+
+
+def quiet() -> AbstractContextManager[None]:
     """Keep the client's progress bars, warnings and log lines, which quote signed addresses and headers, to itself."""
+    return _QUIET
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
     loggers = [getLogger(name) for name in ("huggingface_hub", "httpx2", "httpcore2")]
     before = [(logger, logger.level) for logger in loggers]
     bars = not are_progress_bars_disabled()

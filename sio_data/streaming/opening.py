@@ -4,7 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from sio_data.embedded import EMBEDDED
 from sio_data.errors import IncompleteError, InputError, UnknownNameError
@@ -15,11 +15,12 @@ from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.sets import no_set
 from sio_data.source_names import SourceName, choose_split
 from sio_data.streaming.bad_samples import BadSamples
-from sio_data.streaming.stores import FolderStore, HubStore, Store, try_again
+from sio_data.streaming.stores import FolderStore, HubStore, NoSuchFileError, Store
 from sio_data.streaming.streamed_set import StreamedSet
 
 _HUB_URL = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.+))?")
 _FOREIGN = "Only sets that sio-data made are streamed: make one of other images or shards with sio-data import."
+_LARGEST_MANIFEST = 1 << 28  # bytes
 MAX_BAD = 10
 """How many samples of a set may be bad, unless said otherwise."""
 
@@ -62,11 +63,28 @@ def open_stream(
     )
 
 
+def can_stream(name: str) -> bool:
+    """Tell whether a source is a set that `open_stream` takes: anything behind a URL is taken for one.
+
+    Raises:
+        InputError: The name names no source.
+        SioDataError: It cannot be reached.
+    """
+    if is_url(name) and not name.startswith("file://"):
+        return True
+    source = SourceName.parse(name)
+    if source.hub:
+        from sio_data.hub.finding import find_hub_sets
+
+        return find_hub_sets(HubName(source.path, source.revision), source.config) is not None
+    return source.path not in EMBEDDED and (Path(source.path) / MANIFEST).is_file()
+
+
 def _find(name: str) -> _Found:
     if name.startswith("hf://"):
-        return _find_in_repository(name)
+        return _find_by_address(name)
     if is_url(name) and not name.startswith("file://"):
-        return _find_in_folder(as_folder(name), name)
+        return _find_in_folder(as_folder(name), _without_secrets(name))
     source = SourceName.parse(name)
     if source.hub:
         return _find_on_hub(source)
@@ -77,43 +95,53 @@ def _find(name: str) -> _Found:
     return _find_in_folder(Path(source.path), source.path)
 
 
+def _without_secrets(url: str) -> str:
+    """Take the password and what else is no place out of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+
+
 def _find_in_folder(folder: Path, name: str) -> _Found:
-    manifest = try_again(f"{name}/{MANIFEST}", lambda: _read_manifest(folder), Event())
+    store = FolderStore(name, folder)
+    try:
+        data = store.read(MANIFEST, _LARGEST_MANIFEST, Event())
+    except NoSuchFileError as error:
+        what = InputError(f"{name} is no synthetic set: it holds no {MANIFEST}.") if is_url(folder) else no_set(folder)
+        raise InputError(f"{what} {_FOREIGN}") from error
+    manifest = Manifest.read(folder, data)
     if not manifest.complete:
         raise IncompleteError(f"{name} is incomplete. Run the command that began it again.")
-    return _Found(name, manifest, FolderStore(folder))
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    if not (folder / MANIFEST).is_file():
-        raise InputError(f"{no_set(folder)} {_FOREIGN}")
-    return Manifest.read(folder)
+    return _Found(name, manifest, store)
 
 
 def _find_on_hub(source: SourceName) -> _Found:
     from sio_data.hub.finding import find_hub_sets
 
-    sets = find_hub_sets(HubName(source.path, source.revision), source.config)
+    name = HubName(source.path, source.revision)
+    sets = find_hub_sets(name, source.config)
     if sets is None:
         raise InputError(f"{source} holds no set of ours on the Hub. {_FOREIGN}")
     split = choose_split(source, list(sets.places), "train")
     if split is None:
         raise UnknownNameError(f"split of {source}", "train", list(sets.places), "Name one with #split.")
-    place = sets.places[split]
-    return _Found(str(source), Manifest.read(sets.folder / place), HubStore(sets.name, place))
+    return _find_in_repository(str(source), sets.name, sets.places[split])
 
 
-def _find_in_repository(name: str) -> _Found:
-    from sio_data.hub.caching import cached_manifest
-
+def _find_by_address(name: str) -> _Found:
     found = _HUB_URL.fullmatch(name.rstrip("/"))
     place = PurePosixPath(found[3] or "") if found else PurePosixPath("..")
     if found is None or ".." in place.parts:
         raise InputError(f"{name!r} names no data set on the Hub: it must be like hf://datasets/owner/name@revision.")
     revision = f"@{unquote(found[2])}" if found[2] else ""
-    repository = HubName.parse(f"{found[1]}{revision}")
-    path = "" if place == PurePosixPath() else place.as_posix()
-    top = cached_manifest(repository, path)
+    return _find_in_repository(name, HubName.parse(f"{found[1]}{revision}"), "" if not place.name else str(place))
+
+
+def _find_in_repository(name: str, repository: HubName, place: str) -> _Found:
+    from sio_data.hub.caching import cached_manifest
+    from sio_data.hub.calls import quiet
+
+    with quiet():
+        top = cached_manifest(repository, place)
     if top is None:
         raise InputError(f"{name} holds no {MANIFEST}. {_FOREIGN}")
-    return _Found(name, Manifest.read(top / path), HubStore(HubName(repository.repository, top.name), path))
+    return _Found(name, Manifest.read(top / place), HubStore(HubName(repository.repository, top.name), place))

@@ -4,7 +4,6 @@ Each pass holds every sample once. Its shards are shuffled, then taken in window
 fit in memory, whatever the set's size. The samples of a window are shuffled as a whole.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from sio_data.manifest import ShardRecord
 from sio_data.plan import Integers
+from sio_data.shuffling import derive_seed
 
 _WINDOW_SAMPLES = 10_000
 _WINDOW_BYTES = 256 << 20
@@ -95,7 +95,6 @@ class StreamOrder:
         edges = np.array([*windows, len(shards)], np.int64)
         return _Pass(shards, edges, np.concatenate([[0], np.cumsum(self._counts[shards])])[edges])
 
-    def _generator(self, *place: int) -> np.random.RandomState:
-        """Give the generator for a pass, or for a window of it: numpy promises that its draws never change."""
-        text = "/".join(map(str, ("sio-data/stream", self._seed, *place)))
-        return np.random.RandomState(np.frombuffer(hashlib.sha256(text.encode()).digest(), "<u4"))
+    def _generator(self, number: int, window: int = -1) -> np.random.RandomState:
+        """Give the generator for a window of a pass, or for its shards: numpy promises that its draws never change."""
+        return np.random.RandomState(derive_seed(self._seed, number, window + 1))

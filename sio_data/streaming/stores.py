@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from sio_data.errors import DamagedFileError, InputError, SioDataError, first_line
+from sio_data.errors import CorruptSetError, InputError, SioDataError, first_line
 from sio_data.files import is_url
 from sio_data.hub.names import HubName
 
@@ -18,6 +18,10 @@ _PAUSES = (1.0, 2.0, 4.0, 8.0)
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 T = TypeVar("T")
+
+
+class NoSuchFileError(CorruptSetError):
+    """A set lacks a file."""
 
 
 class Store(Protocol):
@@ -32,7 +36,8 @@ class Store(Protocol):
             stop: Once it is set, nothing is tried again.
 
         Raises:
-            CorruptSetError: There is no such file.
+            NoSuchFileError: It is not there.
+            InputError: It does not fit in memory.
             SioDataError: It cannot be read, tried several times.
         """
         ...
@@ -40,16 +45,23 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class FolderStore:
-    """A set in a folder here, or behind a URL."""
+    """A set in a folder here, or behind a URL.
 
+    Attributes:
+        name: What to call it in messages: a URL may hold a password.
+        folder: Where it lies.
+    """
+
+    name: str
     folder: Path
 
     def read(self, path: str, most: int, stop: Event) -> bytes:
         """See `Store`."""
+        what = f"{self.name}/{path}"
         try:
-            return try_again(f"{self.folder}/{path}", partial(self._read, self.folder / path, most), stop)
+            return _try_again(what, partial(self._read, self.folder / path, most), stop)
         except FileNotFoundError as error:
-            raise DamagedFileError(self.folder, path, "is missing") from error
+            raise NoSuchFileError(f"{what} is missing.") from error
 
     def _read(self, path: Path, most: int) -> bytes:
         if is_url(path):
@@ -75,10 +87,14 @@ class HubStore:
     def read(self, path: str, most: int, stop: Event) -> bytes:
         """See `Store`."""
         from sio_data.hub.caching import inside
-        from sio_data.hub.calls import call
+        from sio_data.hub.calls import MissingFileError, call, quiet
 
         path = inside(self.place, path)
-        return call(f"{self.name}, {path}", partial(self._read, path, most), stop)
+        try:
+            with quiet():
+                return call(f"{self.name}, {path}", partial(self._read, path, most), stop)
+        except MissingFileError as error:
+            raise NoSuchFileError(f"{self.name}, {path} is missing. Its owner must publish it again.") from error
 
     def _read(self, path: str, most: int) -> bytes:
         place = f"datasets/{self.name.repository}@{self.name.revision}/{path}"
@@ -92,7 +108,7 @@ def _hub_files() -> "HfFileSystem":
     return HfFileSystem(endpoint=constants.ENDPOINT, skip_instance_cache=True)
 
 
-def try_again(what: str, function: Callable[[], T], stop: Event) -> T:
+def _try_again(what: str, function: Callable[[], T], stop: Event) -> T:
     """Read something, again after a pause if that fails: what lies behind a URL may be out of reach for a moment.
 
     Raises:
@@ -112,10 +128,10 @@ def try_again(what: str, function: Callable[[], T], stop: Event) -> T:
             pause = None if isinstance(error, _LASTING) else next(pauses, None)
             if pause is None:
                 raise _unreadable(what, error) from error
-        wait(pause, stop)
+        _wait(pause, stop)
 
 
-def wait(seconds: float, stop: Event) -> None:
+def _wait(seconds: float, stop: Event) -> None:
     """Pause, unless nobody waits any more.
 
     Raises:

@@ -8,9 +8,11 @@ from torch import nn
 
 from sio_data.errors import InputError
 from sio_data.image_set import ImageSet
+from sio_data.streaming import StreamedSet
 from sio_data.training.checkpoint import Classifier
 from sio_data.training.methods import make_method
 from sio_data.training.methods.base import Method
+from sio_data.training.networks import own_normalisation
 from sio_data.training.ranks import Ranks
 from sio_data.training.settings import TrainingSettings
 
@@ -29,16 +31,18 @@ class TrainingData:
         outliers: Images of no known class, for methods that need them.
     """
 
-    real: ImageSet
+    real: ImageSet | StreamedSet
     val: ImageSet
-    synthetic: ImageSet | None = None
+    synthetic: ImageSet | StreamedSet | None = None
     outliers: ImageSet | None = None
 
 
 def begin(
     settings: TrainingSettings, data: TrainingData, seed: int, device: torch.device
 ) -> tuple[Classifier, Method, nn.Module]:
-    """Make a classifier, the method and its state on the device, with weights from the seed alone.
+    """Make a classifier, the method and its state on the device. Weights that are not pretrained hang on the seed alone.
+
+    Where the settings do not say how to normalise, it is as a pretrained network expects, otherwise by the real images.
 
     Raises:
         InputError: The data do not fit the settings.
@@ -46,7 +50,10 @@ def begin(
     method = make_method(settings.method)
     if method.needs_outliers and data.outliers is None:
         raise InputError(f"the method {settings.method} trains on outliers, too: give a source (--outliers).")
-    mean, std = (settings.mean, settings.std) if settings.mean and settings.std else measure_spread(data.real)
+    if settings.mean and settings.std:
+        mean, std = settings.mean, settings.std
+    else:
+        mean, std = own_normalisation(settings.network) or measure_spread(data.real)
     size = settings.crop_size or data.real.image_size
     side_heads = method.side_heads(len(data.real.class_names))
     with torch.random.fork_rng(devices=[]):
@@ -58,7 +65,7 @@ def begin(
     return classifier.to(device), method, state.to(device)
 
 
-def measure_spread(images: ImageSet) -> tuple[list[float], list[float]]:
+def measure_spread(images: ImageSet | StreamedSet) -> tuple[list[float], list[float]]:
     """Give mean and standard deviation of each channel, of pixels in [0, 1], over at most 10,000 images."""
     count = min(len(images), _IMAGES_FOR_SPREAD)
     total, squares, pixels = (torch.zeros(3, dtype=torch.float64) for _ in range(3))

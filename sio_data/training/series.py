@@ -21,8 +21,10 @@ from sio_data.files import (
     write_text,
 )
 from sio_data.image_set import ImageSet
+from sio_data.manifest import Manifest
 from sio_data.runs import CARD, RECORD, RUN_NAME, read_record
 from sio_data.sources import find_manifest, load_source
+from sio_data.streaming import StreamedSet, can_stream, open_stream
 from sio_data.training.beginning import TrainingData
 from sio_data.training.card import render_checkpoint_card
 from sio_data.training.journal import check_tensorboard
@@ -208,12 +210,20 @@ def _load(request: TrainingRequest, ranks: Ranks) -> TrainingData:
     return data
 
 
-def _open(name: str, request: TrainingRequest, hold_out: bool = True) -> ImageSet:
+def _open(name: str, request: TrainingRequest, hold_out: bool = True) -> ImageSet | StreamedSet:
+    if request.storage == "stream" and can_stream(name):
+        return open_stream(name, image_size=request.image_size)
     return load_source(name, "train", image_size=request.image_size, hold_out=hold_out)
 
 
+def _manifest(request: TrainingRequest, data: TrainingData) -> Manifest | None:
+    if isinstance(data.synthetic, StreamedSet):
+        return data.synthetic.manifest
+    return find_manifest(request.synthetic) if request.synthetic else None
+
+
 def _record(request: TrainingRequest, data: TrainingData, out: str) -> dict[str, Any]:
-    made_of = find_manifest(request.synthetic) if request.synthetic else None
+    made_of = _manifest(request, data)
     # Names are no part of the settings: the same folder can be named in several ways.
     digests = {
         "real_data": data.real.digest,

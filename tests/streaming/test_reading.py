@@ -88,7 +88,7 @@ def test_the_order_is_that_of_the_seed_and_stays_so(folder: Path) -> None:
     stream = open_stream(folder)
     assert same(batches(stream, 0, SAMPLES, seed=1), batches(open_stream(folder), 0, SAMPLES, seed=1))
     assert not same(batches(stream, 0, SAMPLES, seed=1), batches(stream, 0, SAMPLES, seed=2))
-    assert indices(folder, batches(stream, 0, 8)) == [15, 31, 14, 32, 33, 34, 13, 12]
+    assert indices(folder, batches(stream, 0, 8)) == [33, 27, 15, 32, 34, 14, 13, 12]
 
 
 @pytest.mark.parametrize("size", [1, 5, 12, 36, 100])
@@ -115,6 +115,7 @@ def test_a_start_in_the_middle_gives_the_same_batches_and_reads_nothing_before(
     folder: Path, workers: int, fetched: list[str]
 ) -> None:
     stream = open_stream(folder, workers=workers)
+    fetched.clear()
     whole = batches(stream, 0, 2 * SAMPLES, size=6)
     assert len(fetched) == 18
     fetched.clear()

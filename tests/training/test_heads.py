@@ -43,6 +43,7 @@ def test_weights_are_of_kaimings_size_and_without_decay() -> None:
     torch.manual_seed(0)
     head = CosineHead(512, 100)
     assert head.weight.std().item() == pytest.approx(math.sqrt(2 / 512), rel=0.02)
+    assert head.weight.abs().max() > 4 * math.sqrt(2 / 512)  # normal, not uniform
     assert {*head.without_decay} < {*dict(head.named_parameters())}
     assert head.get_parameter(*head.without_decay) is head.weight
 

@@ -1,7 +1,7 @@
 """What a training method is."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -104,7 +104,7 @@ class Method(ABC):
         return batch
 
     def draw(self, state: nn.Module, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
-        """Draw what `losses` needs whose size hangs on the classes and features; it joins the extras of the batch.
+        """Draw what `losses` needs whose size hangs on the classes and features. See `prepare_batch`.
 
         Args:
             state: What `state` made; only the shapes of its tensors are read.
@@ -125,3 +125,21 @@ class Method(ABC):
             batch: What `prepare` gave.
             state: What `state` made; only its buffers may be changed here.
         """
+
+
+def prepare_batch(
+    method: Method, batch: TrainingBatch, state: nn.Module, generator: torch.Generator, progress: float
+) -> TrainingBatch:
+    """Do all to a batch that comes before `losses`: `prepare`, then `draw`, whose tensors join the extras.
+
+    Args:
+        method: The method.
+        batch: On the device of the training.
+        state: What the method's `state` made.
+        generator: A CPU generator.
+        progress: The share of the training that is done, in [0, 1).
+    """
+    batch = method.prepare(batch, generator, progress)
+    drawn = method.draw(state, generator, progress)
+    device = batch.images.device
+    return replace(batch, extras=batch.extras | {name: tensor.to(device) for name, tensor in drawn.items()})

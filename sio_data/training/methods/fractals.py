@@ -18,12 +18,13 @@ from sio_data.progress import progress
 Plane = npt.NDArray[np.complexfloating[Any, Any]]
 Reals = npt.NDArray[np.floating[Any]]
 
-_POINTS = 2048
+_FEWEST = 1024  # points: many at once are quicker, but each takes some jumps until it counts
 _WARM_UP = 12  # jumps until the points are on the fractal
 _VISITS = 12  # of each pixel, on average
 _FINER, _LARGE = 2, 96  # how much finer than its pixels a picture is drawn, if it is not large
 _OUTSIDE = 0.04  # share of the points that may lie outside the picture, on each side
-_TRIAL, _COVERED, _TRIES = 32, 0.5, 50  # share of a picture of 32 pixels that must not be empty; how often to try
+_TRIAL, _TRIES = 32, 50  # size of the pictures by which maps are chosen; how often to choose
+_COVERED, _CONTRAST = 0.5, 0.24  # the least share of one that is lit; the least standard deviation of its light
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def _draw(size: int, rng: np.random.Generator) -> Pixels:
     """Draw a picture, uint8 [size, size, 3]."""
     maps = _draw_maps(rng)
     for _ in range(_TRIES):
-        if (_expose(maps, _TRIAL, rng)[0] > 0.1).mean() >= _COVERED:
+        light, _ = _expose(maps, _TRIAL, rng)
+        if (light > 0.1).mean() >= _COVERED and light.std() >= _CONTRAST:
             break
         maps = _draw_maps(rng)
     finer = 1 if size > _LARGE else _FINER
@@ -101,14 +103,14 @@ def _draw_maps(rng: np.random.Generator) -> list[_Map]:
     return [_Map(a, b, c, _WARPS[warp], colour, share) for a, b, c, warp, colour, share in numbers]
 
 
-def _play(maps: list[_Map], jumps: int, rng: np.random.Generator) -> tuple[Plane, Reals]:
-    """Let the points jump, and give all places where they were, with their colours: [jumps, points] each."""
-    points = (rng.uniform(-1, 1, _POINTS) + 1j * rng.uniform(-1, 1, _POINTS)).astype(np.complex64)
-    shades = np.full(_POINTS, 0.5, np.float32)
-    bounds = np.round(np.cumsum([0, *(chosen.share for chosen in maps)]) * _POINTS).astype(int).tolist()
-    places, colours = np.empty((jumps, _POINTS), np.complex64), np.empty((jumps, _POINTS), np.float32)
+def _play(maps: list[_Map], count: int, jumps: int, rng: np.random.Generator) -> tuple[Plane, Reals]:
+    """Let points jump, and give all places where they were, with their colours: [jumps, count] each."""
+    points = (rng.uniform(-1, 1, count) + 1j * rng.uniform(-1, 1, count)).astype(np.complex64)
+    shades = np.full(count, 0.5, np.float32)
+    bounds = np.round(np.cumsum([0, *(chosen.share for chosen in maps)]) * count).astype(int).tolist()
+    places, colours = np.empty((jumps, count), np.complex64), np.empty((jumps, count), np.float32)
     for jump in range(-_WARM_UP, jumps):
-        order = rng.permutation(_POINTS)
+        order = rng.permutation(count)
         points, shades = points[order], shades[order]
         for chosen, start, end in zip(maps, bounds, bounds[1:], strict=False):
             points[start:end] = chosen(points[start:end])
@@ -120,7 +122,8 @@ def _play(maps: list[_Map], jumps: int, rng: np.random.Generator) -> tuple[Plane
 
 def _expose(maps: list[_Map], side: int, rng: np.random.Generator) -> tuple[Reals, Reals]:
     """Give the light of each pixel and its mean colour, each float [side, side] in [0, 1]."""
-    places, shades = _play(maps, max(_WARM_UP, _VISITS * side**2 // _POINTS), rng)
+    count = max(_FEWEST, side**2 // 8)
+    places, shades = _play(maps, count, max(_WARM_UP, _VISITS * side**2 // count), rng)
     first = places[:_WARM_UP]
     edges = np.quantile(np.stack([first.imag, first.real]), [_OUTSIDE, 1 - _OUTSIDE], axis=(1, 2))
     scale = side / max(*(edges[1] - edges[0]), 1e-6)

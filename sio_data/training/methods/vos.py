@@ -150,14 +150,21 @@ class VOS(Method):
         # Parameters that no loss hangs on would stop distributed training.
         extra = 0 * (queues.log_weights.sum() + queues.slope + queues.bias)
         if "draws" in batch.extras:
-            extra = extra + self.weight * _uncertainty(classifier, logits, batch.extras["draws"], queues)
+            extra = extra + self.weight * compute_uncertainty(classifier, logits, batch.extras["draws"], queues)
         return Losses(batch.cross_entropy(logits), batch.is_synthetic, extra=extra)
 
 
-def _uncertainty(
+def compute_uncertainty(
     classifier: "Classifier", logits: torch.Tensor, draws: torch.Tensor, queues: FeatureQueues
 ) -> torch.Tensor:
-    """Give the loss on energies; 0 while a queue is not full."""
+    """Give the loss on energies, a scalar in float32; 0 while a queue is not full.
+
+    Args:
+        classifier: Its head makes logits of virtual outliers.
+        logits: Of the images, float [B, C].
+        draws: What `VOS.draw` gave, float32 [C, K, D].
+        queues: With the features of the images.
+    """
     with torch.autocast(logits.device.type, enabled=False):
         virtual = classifier.head(queues.outliers(draws))
         likelihoods = queues.likelihoods(torch.cat([logits.float(), virtual]))

@@ -1,13 +1,11 @@
 """A few training steps of a method on the digits, as the training loop does them."""
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
 from sio_data.embedded import load_embedded
 from sio_data.training.checkpoint import Classifier
-from sio_data.training.methods.base import Losses, Method, TrainingBatch
+from sio_data.training.methods.base import Losses, Method, TrainingBatch, prepare_batch
 from sio_data.training.objective import sio_loss
 
 CLASSES = 6
@@ -34,9 +32,7 @@ def digits_batch(size: int = 32, synthetic: int = 8, outliers: int = 0) -> Train
 def prepared(
     method: Method, batch: TrainingBatch, state: nn.Module, progress: float = 0.0, seed: int = 0
 ) -> TrainingBatch:
-    generator = torch.Generator().manual_seed(seed)
-    batch = method.prepare(batch, generator, progress)
-    return replace(batch, extras={**batch.extras, **method.draw(state, generator, progress)})
+    return prepare_batch(method, batch, state, torch.Generator().manual_seed(seed), progress)
 
 
 def total(losses: Losses, alpha: float = 0.8, mix: str = "batch") -> torch.Tensor:
@@ -44,14 +40,13 @@ def total(losses: Losses, alpha: float = 0.8, mix: str = "batch") -> torch.Tenso
     return loss if losses.extra is None else loss + losses.extra
 
 
-def losses_of(method: Method, steps: int = 30, outliers: int = 0, mix: str = "batch") -> list[float]:
-    """Train on one batch by plain SGD.
+def losses_of(method: Method, steps: int = 30, outliers: int = 0) -> list[float]:
+    """Train on one batch of real and synthetic images by plain SGD, under the paper's formula of the objective.
 
     Args:
         method: The method.
         steps: How many.
         outliers: How many outliers the batch holds.
-        mix: Of the objective.
 
     Returns:
         The loss of each step.
@@ -61,7 +56,9 @@ def losses_of(method: Method, steps: int = 30, outliers: int = 0, mix: str = "ba
     optimizer = torch.optim.SGD([*classifier.parameters(), *state.parameters()], 0.05)
     history = []
     for step in range(steps):
-        loss = total(method.losses(classifier, prepared(method, batch, state, step / steps, seed=step), state), mix=mix)
+        loss = total(
+            method.losses(classifier, prepared(method, batch, state, step / steps, seed=step), state), mix="loss"
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
