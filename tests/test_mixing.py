@@ -1,5 +1,6 @@
 import json
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from sio_data.errors import ClassMapError, InputError
 from sio_data.image_set import ImageSet
 from sio_data.mixing import Batch, MixedBatches
+from sio_data.sources import load_source
+from sio_data.streaming import open_stream
 
 FIELDS = ("images", "labels", "is_synthetic")
 
@@ -95,6 +98,24 @@ def test_without_synthetic_images_an_epoch_is_every_real_one_once(arguments: dic
     assert [len(batch) for batch in epoch] == [9, 8, 8]  # as equal as can be
     assert sorted(one for batch in epoch for one in ids(batch, False)) == list(range(25))
     assert not any(batch.is_synthetic.any() for batch in epoch)
+
+
+def test_a_side_may_be_streamed(tiny_set: Path) -> None:
+    """What is streamed is cut and arranged like what is in memory, for any process and first batch."""
+    real = load_source("digits")
+
+    def make(rank: int = 0, world: int = 1) -> MixedBatches:
+        return MixedBatches(real, open_stream(str(tiny_set)), batch_size=64, seed=1, rank=rank, world=world)
+
+    epoch = list(make().epoch(2))
+    assert same(epoch[3:], list(make().epoch(2, 3)))
+    for rank in range(2):
+        cut = [Batch(*(getattr(batch, name)[rank::2] for name in FIELDS)) for batch in epoch]
+        assert same(list(make(rank, 2).epoch(2)), cut)
+    in_memory = list(MixedBatches(real, load_source(str(tiny_set)), batch_size=64, seed=1).epoch(2))
+    for streamed, held in zip(epoch, in_memory, strict=True):  # the order of the synthetic images is another one
+        assert torch.equal(streamed.is_synthetic, held.is_synthetic)
+        assert torch.equal(streamed.images[~held.is_synthetic], held.images[~held.is_synthetic])
 
 
 def test_synthetic_classes_are_matched_by_name_not_by_number() -> None:
