@@ -161,7 +161,7 @@ def test_the_hub(hub: Hub, there: Path, name: str, part: str) -> None:
 
 def test_a_revision_is_resolved_once(hub: Hub, there: Path) -> None:
     streams = [open_stream(name) for name in ("hub:me/set", "hf://datasets/me/set")]
-    hub.add("me/set", "dataset", {path: b"something else" for path in SHARDS})
+    hub.add("me/set", "dataset", dict.fromkeys(SHARDS, b"something else"))
     for stream in streams:
         assert_streams(stream, there / "digits/train")
 
