@@ -28,8 +28,9 @@ from sio_data.device import pick_device
 from sio_data.errors import InputError
 from sio_data.files import read_json
 from sio_data.recipe import MAX_IMAGE_SIZE, Option
+from sio_data.runs import CONFIG, WEIGHTS
 from sio_data.safe_loading import DIFFUSERS_WEIGHTS, check_weights, load_network
-from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier
+from sio_data.training.checkpoint import Classifier
 
 _PIPELINES = ("DDPMPipeline", "DDIMPipeline")
 _SCHEDULERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpm": "DPMSolverMultistepScheduler"}

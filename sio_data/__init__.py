@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from sio_data.repairs import repair
     from sio_data.sets import open_set
     from sio_data.sources import load_source
-    from sio_data.training import train
     from sio_data.training.checkpoint import Classifier
     from sio_data.training.objective import sio_loss
+    from sio_data.training.series import train
     from sio_data.verification import verify
 
 _HOMES = {
@@ -67,7 +67,7 @@ _HOMES = {
     "regenerate": "sio_data.regeneration",
     "repair": "sio_data.repairs",
     "sio_loss": "sio_data.training.objective",
-    "train": "sio_data.training",
+    "train": "sio_data.training.series",
     "verify": "sio_data.verification",
 }
 

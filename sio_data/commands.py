@@ -12,13 +12,16 @@ def command_line(command: str, positional: Sequence[str] = (), /, **options: obj
     Args:
         command: Name of the command.
         positional: Its arguments.
-        **options: Its options. None is left out; a sequence of numbers is joined by commas; other sequences and the
-            `key=value` pairs of a mapping repeat the option.
+        **options: Its options. None is left out; True is a flag and False its `--no-` form; a sequence of numbers is
+            joined by commas; other sequences and the `key=value` pairs of a mapping repeat the option.
     """
     words = ["sio-data", command, *positional]
     for name, value in options.items():
-        flag = f"--{name.replace('_', '-')}"
-        words += [word for text in _texts(value) for word in (flag, text)]
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [word for text in _texts(value) for word in (f"--{flag}", text)]
     return shlex.join(words)
 
 
@@ -28,7 +31,7 @@ def _texts(value: object) -> list[str]:
     if isinstance(value, Mapping):
         return [f"{key}={item}" for key, item in value.items()]
     if isinstance(value, list | tuple):
-        numbers = all(isinstance(item, int) for item in value)
+        numbers = all(isinstance(item, int | float) for item in value)
         return [",".join(map(str, value))] if numbers else [str(item) for item in value]
     return [str(value)]
 

@@ -133,7 +133,7 @@ class MixedBatches:
 
         Args:
             number: From 0.
-            start: The batch to begin with, from 0 to `len(self) - 1`; those before it are not made.
+            start: The batch to begin with, from 0 to `len(self)`; those before it are not made.
 
         Returns:
             This process's share of each batch, on the device of the real images.
@@ -178,16 +178,16 @@ class MixedBatches:
         """
         wanted = self.state_dict()
         ours = state.keys() == wanted.keys() and all(isinstance(value, int) for value in state.values())
-        if not ours or any(state[name] != wanted[name] for name in ("batches", "seed")):
+        ours = ours and all(state[name] == wanted[name] for name in ("batches", "seed"))
+        if not ours or not 0 <= state["batch"] < len(self) or state["epoch"] < 0:
             raise InputError(f"the state is not one of these batches: it is {dict(state)}, theirs is like {wanted}.")
-        self._check_place(state["epoch"], state["batch"])
         self._epoch, self._batch, self._begun = state["epoch"], state["batch"], False
 
     def _check_place(self, epoch: int, start: int) -> None:
         if epoch < 0:
             raise InputError(f"epochs are counted from 0; there is none of number {epoch}.")
-        if not 0 <= start < len(self):
-            raise InputError(f"an epoch has the batches 0 to {len(self) - 1}; there is none of number {start}.")
+        if not 0 <= start <= len(self):
+            raise InputError(f"an epoch has {len(self)} batches; it cannot begin with number {start}.")
 
     def _only_real(self, number: int, start: int) -> Iterator[Batch]:
         limits = self._bounds[start:].tolist()
@@ -234,6 +234,24 @@ def check_alpha(alpha: float) -> None:
         raise InputError(f"alpha is the weight of the real loss and must be in (0, 1], not {alpha}.")
 
 
+def real_images_per_batch(batch_size: int, share: float) -> int:
+    """Give how many of the images of a mixed batch are real: `floor(B * share)`.
+
+    Args:
+        batch_size: B.
+        share: In (0, 1]; 1 stands for a batch without synthetic images.
+
+    Raises:
+        InputError: The batch cannot hold both kinds.
+    """
+    real = batch_size if share == 1 else math.floor(batch_size * share + 1e-9)
+    if share < 1 and real in (0, batch_size):
+        raise InputError(
+            f"a batch of {batch_size} cannot hold both kinds with a share of {share} real; give a larger batch."
+        )
+    return real
+
+
 def _check_numbers(batch_size: int, share: float, seed: int, rank: int, world: int) -> None:
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}.")
@@ -259,11 +277,7 @@ def _match(synthetic: Images | None, real: Images) -> Images | None:
 
 def _cut(count: int, batch_size: int, share: float, every_real: bool) -> torch.Tensor:
     """Give the place of the first real image of each batch of an epoch, and where the last one ends: int64 [n + 1]."""
-    real = batch_size if share == 1 else math.floor(batch_size * share + 1e-9)
-    if share < 1 and real in (0, batch_size):
-        raise InputError(
-            f"a batch of {batch_size} cannot hold both kinds with a share of {share} real; give a larger batch."
-        )
+    real = real_images_per_batch(batch_size, share)
     if share < 1 and not every_real:
         return torch.arange(math.ceil(count / batch_size) + 1) * real
     batches = math.ceil(count / real)

@@ -10,6 +10,7 @@ from sio_data.files import as_folder, read_json
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 RECORD = "training.json"
+CARD = "README.md"
 RUN_NAME = re.compile(r"seed-\d+")
 
 

@@ -6,7 +6,7 @@ in part. Here the parts are loaded one by one, of classes that we know, and ever
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -274,9 +274,20 @@ def check_configs(folder: Path) -> None:
     if (folder / "adapter_config.json").exists():
         raise InputError(f"{folder} holds an adapter, whose config names other weights. Merge it into the model first.")
     for path in (folder / name for name in _CONFIGS):
-        if path.exists() and (keys := _FORBIDDEN_KEYS & {*_keys(read_json(path))}):
-            found = ", ".join(sorted(keys))
-            raise InputError(f"{path} has {found}, which may load code or other weights. Remove it, or the model.")
+        if path.exists():
+            check_config(read_json(path), path)
+
+
+def check_config(config: Mapping[str, object], where: object) -> None:
+    """Refuse a config that would make a library fetch code or weights from elsewhere.
+
+    Args:
+        config: What was read.
+        where: Where it was read, for the message.
+    """
+    if keys := _FORBIDDEN_KEYS & {*_keys(dict(config))}:
+        found = ", ".join(sorted(keys))
+        raise InputError(f"{where} has {found}, which may load code or other weights. Remove it, or the model.")
 
 
 def _keys(value: object) -> Iterator[str]:

@@ -68,8 +68,8 @@ def _as_local(place: str) -> str:
     if is_url(place):
         kind = place.partition("://")[0]  # the rest may hold a password
         raise InputError(
-            f"sources are not loaded from {kind}://. A set that lies there is read by open_set, and copied here by "
-            "sio-data export; copy other data into a local folder first."
+            f"sources are not loaded from {kind}://. A set that lies there is read by open_set, trained on with "
+            "--storage stream, and copied here by sio-data export; copy other data into a local folder first."
         )
     return place
 

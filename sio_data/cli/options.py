@@ -1,10 +1,13 @@
 """Options that several commands share, and the reading of lists."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import typer
 
 from sio_data.errors import InputError
+
+Number = TypeVar("Number")
 
 SOURCE_HELP = "digits, digits-unknown, textures, path/to/folder, path/to/folder#split or hub:owner/name@revision#split."
 
@@ -35,12 +38,25 @@ def read_numbers(text: str | None, option: str) -> list[int] | None:
     Raises:
         InputError: It is something else.
     """
+    return _read_list(text, int, f"{option} {text!r} is not a list of whole numbers like 1,2,3.")
+
+
+def read_decimals(text: str | None, option: str) -> list[float] | None:
+    """Read numbers with commas between them.
+
+    Raises:
+        InputError: It is something else.
+    """
+    return _read_list(text, float, f"{option} {text!r} is not a list of numbers like 0.5,0.25.")
+
+
+def _read_list(text: str | None, read: Callable[[str], Number], message: str) -> list[Number] | None:
     if text is None:
         return None
     try:
-        return [int(part) for part in text.split(",")]
+        return [read(part) for part in text.split(",")]
     except ValueError as error:
-        raise InputError(f"{option} {text!r} is not a list of whole numbers like 1,2,3.") from error
+        raise InputError(message) from error
 
 
 def read_pairs(texts: list[str], option: str) -> dict[str, str]:

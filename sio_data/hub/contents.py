@@ -16,11 +16,12 @@ from sio_data.hub.set_contents import BundleContents, SetContents
 from sio_data.hub.terms import Terms, choose_licence
 from sio_data.manifest import MANIFEST
 from sio_data.recovery import CARD
+from sio_data.runs import CONFIG, RECORD, WEIGHTS
 from sio_data.set_card import read_notes
 from sio_data.source_names import SourceName
-from sio_data.training import RECORD, check_record
 from sio_data.training.card import Measured, Measurements, render_checkpoint_card
-from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier, runs_hint
+from sio_data.training.checkpoint import Classifier, runs_hint
+from sio_data.training.record import check_record
 from sio_data.verification import verify
 
 

@@ -22,9 +22,9 @@ from sio_data.manifest import MANIFEST, Manifest
 from sio_data.quality.measures import MEASURES
 from sio_data.reader_info import INFO
 from sio_data.recovery import CARD
+from sio_data.runs import CONFIG, RECORD, WEIGHTS
 from sio_data.sets import PREVIEW
-from sio_data.training import RECORD
-from sio_data.training.checkpoint import CONFIG, WEIGHTS, Classifier
+from sio_data.training.checkpoint import Classifier
 from sio_data.verification import verify
 
 _LOCK = ".lock"

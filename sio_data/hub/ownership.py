@@ -12,8 +12,9 @@ from sio_data.hub.downloads import check_size, download
 from sio_data.hub.names import HubName
 from sio_data.manifest import MANIFEST, is_manifest
 from sio_data.recovery import CARD
+from sio_data.runs import CONFIG
 from sio_data.set_card import NOTES_MARK
-from sio_data.training.checkpoint import CONFIG, is_config
+from sio_data.training.checkpoint import is_config
 
 _KNOWN = {MANIFEST: is_manifest, CONFIG: is_config}
 _BLANK_CARD = re.compile(r"\s*(---\s*\n.*?^---)?\s*", re.DOTALL | re.MULTILINE)

@@ -8,7 +8,9 @@ from sio_data.progress import progress
 from sio_data.quality.batches import set_batches
 from sio_data.quality.findings import AccuracyScore
 from sio_data.sets import SyntheticSet
-from sio_data.training.loop import TrainingSettings, train_run
+from sio_data.training.beginning import TrainingData
+from sio_data.training.loop import train_run
+from sio_data.training.settings import TrainingSettings
 
 MOST_BYTES = 2 << 30
 
@@ -28,7 +30,7 @@ def score_accuracy(
     """
     images = _read_some(synthetic, image_size, seed)
     settings = TrainingSettings(alpha=1.0, epochs=epochs)
-    trained = train_run(settings, images, test, None, seed, device)
+    trained = train_run(settings, TrainingData(images, test), seed, device)
     return AccuracyScore(trained.accuracy, len(images), len(test), settings.network, epochs, seed)
 
 

@@ -17,7 +17,8 @@ from safetensors.torch import save
 from sio_data.backend import find_folder
 from sio_data.commands import shown_place
 from sio_data.errors import InputError
-from sio_data.quality.trunks import TRUNK_FILES, load_trunk
+from sio_data.image_models import MODEL_FILES
+from sio_data.quality.trunks import load_trunk
 from sio_data.training.checkpoint import Classifier
 
 _KINDS = ("checkpoint", "transformers")
@@ -62,7 +63,7 @@ def open_extractor(text: str, device: torch.device) -> Extractor:
     """
     kind, separator, name = text.partition(":")
     if separator and kind == "transformers":
-        folder, revision = find_folder(name, TRUNK_FILES)
+        folder, revision = find_folder(name, MODEL_FILES)
         return Extractor(f"transformers:{shown_place(name)}", revision, load_trunk(folder, device))
     if separator and kind == "checkpoint":
         text = name

@@ -1,17 +1,13 @@
-"""Image models of transformers without their heads, read without running code or unpickling."""
+"""Image models of transformers without their heads."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sio_data.errors import InputError, first_line
-from sio_data.safe_loading import TRANSFORMERS_WEIGHTS, check_configs, check_weights, load_part, quiet
-
-TRUNK_FILES = ("config.json", "preprocessor_config.json", *TRANSFORMERS_WEIGHTS)
-"""The files of a model's folder that decide its features."""
+from sio_data.image_models import load_image_model, require_transformers
+from sio_data.safe_loading import load_part
 
 _BATCH = 50
 
@@ -30,50 +26,19 @@ def load_trunk(folder: Path, device: torch.device) -> Callable[[torch.Tensor], t
     Raises:
         InputError: transformers is missing, or the folder is damaged or of something else.
     """
-    if find_spec("transformers") is None:
-        raise InputError("this needs the package transformers: pip install 'sio-data[features]'.")
-    from transformers import AutoImageProcessor
+    require_transformers()
+    from transformers import AutoImageProcessor, AutoModel
 
-    network, has_pooler = _load_network(folder)
+    network, complete = load_image_model(AutoModel, folder, may_lack=lambda key: "pooler" in key.split("."))
     network = network.to(device)
     processor = load_part(AutoImageProcessor, folder, trust_remote_code=False)
 
     def compute(images: torch.Tensor) -> torch.Tensor:
         pictures = list(images.permute(0, 2, 3, 1).numpy())
         pixels = processor(images=pictures, return_tensors="pt")["pixel_values"]
-        return torch.cat([_pool(network, part.to(device), has_pooler).cpu() for part in pixels.split(_BATCH)])
+        return torch.cat([_pool(network, part.to(device), complete).cpu() for part in pixels.split(_BATCH)])
 
     return compute
-
-
-def _load_network(folder: Path) -> tuple[Any, bool]:
-    """Give the network, and whether its pooler, if it has one, has weights of its own."""
-    from transformers import AutoModel
-
-    if not check_weights(folder):
-        raise InputError(f"{folder} has no safetensors, and nothing else is read. Save the model with save_pretrained.")
-    check_configs(folder)
-    try:
-        with quiet():
-            network, report = AutoModel.from_pretrained(
-                str(folder),
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-            )
-    except Exception as error:  # damaged configs make the library raise errors of any kind
-        raise InputError(f"{folder} holds no sound image model: {first_line(error)}") from error
-    parts = {name for name, _ in network.named_children()}
-    prefix = f"{network.base_model_prefix}."
-    surplus = {key for key in report["unexpected_keys"] if key.removeprefix(prefix).split(".")[0] in parts}
-    lacking = {key for key in report["missing_keys"] if "pooler" not in key.split(".")}
-    if wrong := sorted(map(str, lacking | surplus | {*report["mismatched_keys"]})):
-        raise InputError(
-            f"{folder}: weights and config do not fit, {len(wrong)} weight(s) are missing or too many ({wrong[0]}, …)."
-        )
-    return network.eval(), not report["missing_keys"]
 
 
 def _pool(network: Any, pixels: torch.Tensor, has_pooler: bool) -> torch.Tensor:

@@ -63,6 +63,23 @@ def open_stream(
     )
 
 
+def can_stream(name: str) -> bool:
+    """Tell whether a source is a set that `open_stream` takes: anything behind a URL is taken for one.
+
+    Raises:
+        InputError: The name names no source.
+        SioDataError: It cannot be reached.
+    """
+    if is_url(name) and not name.startswith("file://"):
+        return True
+    source = SourceName.parse(name)
+    if source.hub:
+        from sio_data.hub.finding import find_hub_sets
+
+        return find_hub_sets(HubName(source.path, source.revision), source.config) is not None
+    return source.path not in EMBEDDED and (Path(source.path) / MANIFEST).is_file()
+
+
 def _find(name: str) -> _Found:
     if name.startswith("hf://"):
         return _find_by_address(name)

@@ -27,24 +27,25 @@ class StreamedSet:
         name: What to call the set in messages.
         class_names: The class map.
         image_size: Height and width in pixels of the images that `read` gives.
+        manifest: What the set holds and where it came from.
     """
 
     name: str
     class_names: tuple[str, ...]
     image_size: int
-    _manifest: Manifest
+    manifest: Manifest
     _store: Store
     _workers: int
     _bad: BadSamples
 
     def __len__(self) -> int:
-        return self._manifest.recipe.samples
+        return self.manifest.recipe.samples
 
     @property
     def digest(self) -> str:
         """SHA-256 that stands for all bytes of the set, and for the size of the images if it is not the set's own."""
-        own = self._manifest.digest
-        return own if self.image_size == self._manifest.recipe.image_size else sha256_json([own, self.image_size])
+        own = self.manifest.digest
+        return own if self.image_size == self.manifest.recipe.image_size else sha256_json([own, self.image_size])
 
     @property
     def skipped(self) -> int:
@@ -98,14 +99,14 @@ class StreamedSet:
         """
         positions = torch.cat([torch.as_tensor([], dtype=torch.int64), *places]).numpy()
         _check_ascending(positions)
-        runs = StreamOrder(self._manifest.shards, seed).runs(positions)
+        runs = StreamOrder(self.manifest.shards, seed).runs(positions)
         return read_batches(runs, [len(batch) for batch in places], self._load, self._decode, self._workers)
 
     def _load(self, shard: int, stop: Event) -> HeldShard:
-        return load_shard(self._store, self._manifest.shards[shard], self._manifest.recipe, self._bad, stop)
+        return load_shard(self._store, self.manifest.shards[shard], self.manifest.recipe, self._bad, stop)
 
     def _decode(self, picked: Sequence[tuple[HeldShard, int]]) -> Decoded:
-        recipe = self._manifest.recipe
+        recipe = self.manifest.recipe
         images, labels = decode_samples(picked, recipe.image_size, self.image_size)
         lookup = torch.tensor([self.class_names.index(name) for name in recipe.class_names])
         return images, lookup[labels]

@@ -57,7 +57,7 @@ def augment(images: torch.Tensor, name: str, generator: torch.Generator, size: i
     padding = max(1, size // 8)
     corners = torch.randint(0, 2 * padding + 1, (2, len(images)), generator=generator)
     mirrored = _draw_mirrored(len(images), generator) if name == "crop-flip" else None
-    padded = F.pad(images, (padding,) * 4)
+    padded = F.pad(images.contiguous(), (padding,) * 4)
     cut = cut_in_bulk if images.device.type == "cpu" else cut_by_index
     return cut(padded, corners, size, mirrored)
 

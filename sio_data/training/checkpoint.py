@@ -12,11 +12,9 @@ from torch import nn
 
 from sio_data.errors import InputError, SioDataError
 from sio_data.files import read_json, write_json
-from sio_data.recipe import MAX_IMAGE_SIZE
-from sio_data.runs import CONFIG as CONFIG
-from sio_data.runs import WEIGHTS as WEIGHTS
+from sio_data.runs import CONFIG, WEIGHTS
 from sio_data.training.heads import build_head
-from sio_data.training.networks import build_network
+from sio_data.training.networks import build_network, own_normalisation
 
 _MOST_OUTPUTS = 100_000
 
@@ -28,10 +26,12 @@ class Classifier(nn.Module):
         network: Name of a network; see `sio_data.training.networks`.
         class_names: The class map.
         image_size: Height and width of its images in pixels.
-        mean: Per channel, of images in [0, 1].
-        std: Per channel, of images in [0, 1].
+        mean: Per channel, of images in [0, 1]; None means what a pretrained network expects, otherwise 0.5.
+        std: Likewise.
         head: Name of the head; see `sio_data.training.heads`.
         side_heads: Further linear heads by name, with how many outputs each has.
+        network_config: Rebuilds a pretrained network with fresh weights, without looking for it; a checkpoint's
+            `config.json` holds it.
 
     Attributes:
         head: The last layer, from features to logits.
@@ -49,10 +49,11 @@ class Classifier(nn.Module):
         network: str,
         class_names: Sequence[str],
         image_size: int,
-        mean: Sequence[float] = (0.5, 0.5, 0.5),
-        std: Sequence[float] = (0.5, 0.5, 0.5),
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         head: str = "linear",
         side_heads: Mapping[str, int] | None = None,
+        network_config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.class_names = tuple(class_names)
@@ -60,26 +61,22 @@ class Classifier(nn.Module):
             raise InputError(f"class names must be texts, not {self.class_names}.")
         if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
             raise InputError(f"a classifier needs two or more classes with different names, not {self.class_names}.")
-        numbers = [*mean, *std]
-        if len(mean) != 3 or len(std) != 3 or not all(isinstance(number, int | float) for number in numbers):
-            raise InputError(f"mean and std must be three numbers each, not {mean} and {std}.")
-        if not all(map(math.isfinite, numbers)) or min(std) <= 0:
-            raise InputError(f"mean and std must be finite, and std above 0, not {mean} and {std}.")
+        if mean is None and std is None:
+            mean, std = own_normalisation(network) or ([0.5] * 3, [0.5] * 3)
+        mean, std = _check_normalisation(mean, std)
+        self.network = build_network(network, image_size, network_config)
         self.config: dict[str, Any] = {
             "network": network,
             "class_names": list(self.class_names),
             "image_size": image_size,
-            "mean": list(mean),
-            "std": list(std),
+            "mean": mean,
+            "std": std,
+            **self.network.config_entries,
         }
         if head != "linear":
             self.config["head"] = head
         if side_heads:
             self.config["side_heads"] = dict(side_heads)
-        self.network = build_network(network)
-        smallest = self.network.smallest_image
-        if type(image_size) is not int or not smallest <= image_size <= MAX_IMAGE_SIZE:
-            raise InputError(f"{network} takes images of {smallest} to {MAX_IMAGE_SIZE} pixels, not {image_size!r}.")
         self.image_size = image_size
         self.head = build_head(head, self.network.feature_dim, len(self.class_names))
         self.side_heads = nn.ModuleDict(_build_side_heads(side_heads or {}, self.network.feature_dim))
@@ -87,22 +84,26 @@ class Classifier(nn.Module):
         self.register_buffer("_std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Give the pooled features, float [N, D].
+        """Give the features, float [N, D]: what the head takes.
 
         Args:
             images: uint8 [N, 3, H, W], or float in [0, 1]; RGB.
         """
-        return self.network.pool(self.feature_maps(images))
+        features: torch.Tensor = self.network(self._normalise(images))
+        return features
 
     def feature_maps(self, images: torch.Tensor) -> torch.Tensor:
         """Give the last feature maps, float [N, D, h, w]; for the images see `features`."""
-        scaled = images.float() / 255 if images.dtype == torch.uint8 else images
-        return self.network.maps((scaled - self._mean) / self._std)
+        return self.network.maps(self._normalise(images))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Give the logits, float [N, C]; for the images see `features`."""
         logits: torch.Tensor = self.head(self.features(images))
         return logits
+
+    def _normalise(self, images: torch.Tensor) -> torch.Tensor:
+        scaled = images.float() / 255 if images.dtype == torch.uint8 else images
+        return (scaled - self._mean) / self._std
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors` into a folder, which is made if it is missing."""
@@ -137,6 +138,16 @@ class Classifier(nn.Module):
         except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
             raise InputError(f"{name} is no sound checkpoint: {error}") from error
         return classifier.eval()
+
+
+def _check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[list[float], list[float]]:
+    if mean is None or std is None or len(mean) != 3 or len(std) != 3:
+        raise InputError(f"mean and std must be three numbers each, not {mean} and {std}.")
+    if not all(isinstance(number, int | float) for number in (*mean, *std)):
+        raise InputError(f"mean and std must be three numbers each, not {mean} and {std}.")
+    if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+        raise InputError(f"mean and std must be finite, and std above 0, not {mean} and {std}.")
+    return list(mean), list(std)
 
 
 def _build_side_heads(side_heads: Mapping[str, int], features: int) -> dict[str, nn.Module]:

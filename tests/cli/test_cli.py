@@ -1,3 +1,4 @@
+import dataclasses
 import inspect
 import json
 import shutil
@@ -11,9 +12,10 @@ import pytest
 
 import sio_data
 from sio_data import __version__
-from sio_data.cli import main
+from sio_data.cli import main, train
 from sio_data.errors import SioDataError
 from sio_data.manifest import Manifest
+from sio_data.training.settings import TrainingSettings
 from tests.conftest import snapshot
 
 COMMANDS = [
@@ -129,6 +131,7 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         "detectors": (["--detector", "knn"], ["knn"]),
         "accuracy_score": (["--accuracy-score"], True),
         "private": (["--private"], True),
+        "tensorboard": (["--tensorboard"], True),
         "dry_run": (["--dry-run"], True),
         "drop": (["--drop", "repeats"], ["repeats"]),
         "link": (["--link", "a/b", "--link", "c/d"], ["a/b", "c/d"]),
@@ -145,6 +148,30 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         words, value = values.get(name, ([f"--{name.replace('_', '-')}", "7" if number else "x"], 7 if number else "x"))
         assert main([command, *required, *words]) == 1, name
         assert calls[-1][name] == value, name
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(TrainingSettings), ids=lambda field: field.name)
+def test_every_training_setting_has_an_option(field: dataclasses.Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, object]] = []
+
+    def spy(*_: object, **options: object) -> object:
+        calls.append(options)
+        raise SioDataError("enough seen")
+
+    monkeypatch.setattr(sio_data, "train", spy, raising=False)
+    option, kind = f"--{field.name.replace('_', '-')}", str(field.type)
+    words, value = ([option], True) if "bool" in kind else ([option, "7"], 7) if "int" in kind else ([option, "x"], "x")
+    if "float" in kind:
+        words, value = ([option, "0.5,0.25"], [0.5, 0.25]) if "Sequence" in kind else ([option, "0.5"], 0.5)
+    assert main(["train", "--real", "R", "--out", "O"]) == 1
+    assert calls[-1][field.name] is None
+    assert main(["train", "--real", "R", "--out", "O", *words]) == 1
+    assert calls[-1][field.name] == value
+    shown = inspect.signature(train.command).parameters[field.name].annotation.__metadata__[0].show_default
+    if isinstance(field.default, int | float) and field.default is not False:
+        assert float(str(shown).split()[0].replace("yes", "1")) == field.default
+    elif isinstance(field.default, str):
+        assert shown == field.default
 
 
 def test_the_whole_job(tiny_generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

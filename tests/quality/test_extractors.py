@@ -118,7 +118,7 @@ def test_folders_that_are_damaged_or_might_run_code_are_refused(
 
 
 def test_without_transformers_the_message_names_the_extra(vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sio_data.quality.trunks.find_spec", lambda name: None)
+    monkeypatch.setattr("sio_data.image_models.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'sio-data\[features\]'"):
         open_extractor(f"transformers:{vit}", CPU)
 

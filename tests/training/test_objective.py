@@ -4,7 +4,7 @@ import torch
 from sio_data.errors import InputError
 from sio_data.image_set import ImageSet
 from sio_data.mixing import MixedBatches
-from sio_data.training.objective import sio_loss
+from sio_data.training.objective import Mix, sio_loss, weight_sums
 
 LOSSES = torch.tensor([1.0, 2.0, 6.0, 10.0, 1.0])
 SYNTHETIC = torch.tensor([False, False, False, True, True])
@@ -38,17 +38,47 @@ def test_both_mixes_agree_where_the_batch_has_the_share_of_alpha() -> None:
     assert torch.allclose(*(sio_loss(losses, synthetic, 0.8, mix) for mix in ("batch", "loss")))
 
 
-def test_both_mixes_agree_on_average_over_batches() -> None:
-    pixels = torch.zeros(400, 3, 1, 1, dtype=torch.uint8)
-    real = ImageSet(pixels, torch.zeros(400, dtype=torch.int64), ("a", "b"))
-    synthetic = ImageSet(pixels, torch.ones(400, dtype=torch.int64), ("a", "b"))
-    losses_of = torch.tensor([1.0, 3.0])  # of a real and of a synthetic image
-    for mix in ("batch", "loss"):
-        values = [
-            sio_loss(losses_of[batch.labels], batch.is_synthetic, 0.75, mix)
-            for batch in MixedBatches(real, synthetic, batch_size=40, alpha=0.75).epoch(0)
+@pytest.mark.parametrize(("mix", "share"), [("batch", None), ("loss", None), ("loss", 0.5), ("loss", 0.1)])
+def test_what_is_minimised_is_the_papers_formula(mix: Mix, share: float | None) -> None:
+    """Over many batches the objective's mean is alpha * mean(real) + (1 - alpha) * mean(synthetic), for any share."""
+    generator = torch.Generator().manual_seed(0)
+    real_losses, synthetic_losses = (scale * torch.rand(400, generator=generator) for scale in (1, 3))
+    images = ImageSet(torch.zeros(400, 3, 1, 1, dtype=torch.uint8), torch.arange(400), [str(i) for i in range(400)])
+    batches = MixedBatches(images, images, batch_size=40, alpha=0.75, real_share=share)
+    values = torch.stack(
+        [
+            sio_loss(
+                torch.where(batch.is_synthetic, synthetic_losses[batch.labels], real_losses[batch.labels]),
+                batch.is_synthetic,
+                0.75,
+                mix,
+            )
+            for epoch in range(60)
+            for batch in batches.epoch(epoch)
         ]
-        assert torch.stack(values).mean().item() == pytest.approx(0.75 * 1 + 0.25 * 3)
+    )
+    tolerance = 4 * float(values.std()) / len(values) ** 0.5
+    assert tolerance < 0.05
+    expected = 0.75 * real_losses.mean() + 0.25 * synthetic_losses.mean()
+    assert values.mean().item() == pytest.approx(expected.item(), abs=tolerance)
+
+
+def test_rows_count_as_their_weights_say() -> None:
+    """A row of weight 2 counts like two rows, and one of weight 0 like none."""
+    weights = torch.tensor([2.0, 1.0, 0.0, 1.0, 3.0])
+    rows = torch.tensor([0, 0, 1, 3, 4, 4, 4])
+    for mix in ("batch", "loss"):
+        weighted = sio_loss(LOSSES, SYNTHETIC, 0.8, mix, weights)
+        assert weighted.item() == pytest.approx(sio_loss(LOSSES[rows], SYNTHETIC[rows], 0.8, mix).item())
+
+
+@pytest.mark.parametrize("mix", ["batch", "loss"])
+def test_parts_of_a_batch_add_up_to_it(mix: Mix) -> None:
+    weights = torch.tensor([2.0, 1.0, 0.5, 1.0, 3.0])
+    sums = weight_sums(SYNTHETIC, weights)
+    parts = (slice(0, 1), slice(1, 4), slice(4, 5))  # the first and the last hold one kind only
+    losses = [sio_loss(LOSSES[part], SYNTHETIC[part], 0.8, mix, weights[part], sums) for part in parts]
+    assert torch.stack(losses).sum().item() == pytest.approx(sio_loss(LOSSES, SYNTHETIC, 0.8, mix, weights).item())
 
 
 def test_bad_arguments_are_refused() -> None:

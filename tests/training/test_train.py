@@ -9,24 +9,36 @@ import torch
 from sio_data import Classifier, load_source, sio_loss, train
 from sio_data.errors import FolderInUseError, SettingsMismatchError, SioDataError
 from sio_data.runs import find_runs
-from sio_data.training import loop
-from sio_data.training.loop import TrainingSettings, measure_accuracy, train_run
+from sio_data.training import learner
+from sio_data.training.accuracy import measure_accuracy
+from sio_data.training.beginning import TrainingData
+from sio_data.training.loop import train_run
+from sio_data.training.run import Trained
+from sio_data.training.settings import TrainingSettings
 from tests.conftest import snapshot
 
 CPU = torch.device("cpu")
 
 
+def digits(synthetic: Path | None = None) -> TrainingData:
+    extra = load_source(str(synthetic)) if synthetic else None
+    return TrainingData(load_source("digits", "train"), load_source("digits", "val"), extra)
+
+
+def run_once(synthetic: Path | None = None, seed: int = 0, **settings: object) -> Trained:
+    settings = {"alpha": 0.8 if synthetic else 1.0} | settings
+    return train_run(TrainingSettings(**settings), digits(synthetic), seed, CPU)
+
+
 def test_training_lowers_the_loss_and_learns_the_digits() -> None:
-    real, val = load_source("digits", "train"), load_source("digits", "val")
-    trained = train_run(TrainingSettings(epochs=8, alpha=1.0), real, val, None, 0, CPU)
+    trained = run_once(epochs=8)
     assert trained.history[-1]["loss"] < 0.5 * trained.history[0]["loss"]
     assert trained.accuracy > 0.9
-    assert measure_accuracy(trained.classifier, val, CPU) == trained.accuracy
+    assert measure_accuracy(trained.classifier, digits().val, CPU) == trained.accuracy
 
 
 def test_the_best_epoch_is_kept_the_later_one_on_a_tie() -> None:
-    real, val = load_source("digits", "train"), load_source("digits", "val")
-    trained = train_run(TrainingSettings(epochs=6, alpha=1.0, keep="best"), real, val, None, 0, CPU)
+    trained = run_once(epochs=6, keep="best")
     accuracies = [epoch["val_accuracy"] for epoch in trained.history]
     best = max(accuracies)
     assert trained.epoch == max(place for place, value in enumerate(accuracies, 1) if value == best)
@@ -36,17 +48,18 @@ def test_the_best_epoch_is_kept_the_later_one_on_a_tie() -> None:
 def test_the_last_epoch_is_kept_unless_the_best_is_asked_for(
     keep: str, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, val = load_source("digits", "train"), load_source("digits", "val")
     accuracies, heads = iter([0.1, 0.9, 0.5]), []
 
     def measure(model: Classifier, *_: object) -> float:
         heads.append(model.head.weight.detach().clone())
         return next(accuracies)
 
-    monkeypatch.setattr(loop, "measure_accuracy", measure)
-    trained = train_run(TrainingSettings(epochs=3, alpha=1.0, keep=keep), real, val, None, 0, CPU)
+    monkeypatch.setattr("sio_data.training.run.measure_accuracy", measure)
+    trained = run_once(epochs=3, keep=keep)
     assert trained.epoch == expected
     assert torch.equal(trained.classifier.head.weight, heads[expected - 1])
+    assert torch.equal(trained.use("best").head.weight, heads[1])
+    assert torch.equal(trained.use("last").head.weight, heads[2])
     assert not torch.equal(heads[1], heads[2])
 
 
@@ -54,8 +67,7 @@ def test_the_rate_follows_a_cosine_step_by_step(monkeypatch: pytest.MonkeyPatch)
     rates = []
     step = torch.optim.SGD.step
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self))[1])
-    real, val = load_source("digits", "train"), load_source("digits", "val")
-    train_run(TrainingSettings(epochs=2, alpha=1.0), real, val, None, 0, CPU)
+    run_once(epochs=2)
     expected = [1e-6 + (0.1 - 1e-6) * 0.5 * (1 + math.cos(math.pi * s / 10)) for s in range(10)]
     assert rates == pytest.approx(expected)
 
@@ -63,32 +75,25 @@ def test_the_rate_follows_a_cosine_step_by_step(monkeypatch: pytest.MonkeyPatch)
 def test_the_objective_gets_alpha_mix_and_the_flags(tiny_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def loss(losses: torch.Tensor, flags: torch.Tensor, alpha: float, mix: str) -> torch.Tensor:
+    def loss(losses: torch.Tensor, flags: torch.Tensor, alpha: float, mix: str, *rest: object) -> torch.Tensor:
         calls.append((len(losses), int(flags.sum()), alpha, mix))
-        return sio_loss(losses, flags, alpha, mix)
+        return sio_loss(losses, flags, alpha, mix, *rest)
 
-    monkeypatch.setattr(loop, "sio_loss", loss)
-    real, val, extra = load_source("digits", "train"), load_source("digits", "val"), load_source(str(tiny_set))
-    train_run(TrainingSettings(epochs=1, alpha=0.75, mix="loss"), real, val, extra, 0, CPU)
+    monkeypatch.setattr(learner, "sio_loss", loss)
+    run_once(tiny_set, epochs=1, alpha=0.75, mix="loss")
     assert calls == [(128, 32, 0.75, "loss")] * 5
 
 
 def test_augmentation_is_applied() -> None:
-    real, val = load_source("digits", "train"), load_source("digits", "val")
-    heads = [
-        train_run(TrainingSettings(epochs=1, alpha=1.0, augmentation=name), real, val, None, 0, CPU).classifier.head
-        for name in ("none", "crop", "crop-flip")
-    ]
+    heads = [run_once(epochs=1, augmentation=name).classifier.head for name in ("none", "crop", "crop-flip")]
     assert len({head.weight.sum().item() for head in heads}) == 3
 
 
 def test_same_seed_same_weights_and_the_seed_matters(tiny_set: Path) -> None:
-    real, val, extra = load_source("digits", "train"), load_source("digits", "val"), load_source(str(tiny_set))
-    settings = TrainingSettings(epochs=1)
     heads = []
     for seed in (0, 0, 1):
         torch.manual_seed(len(heads))
-        heads.append(train_run(settings, real, val, extra, seed, CPU).classifier.head.weight)
+        heads.append(run_once(tiny_set, seed, epochs=1).classifier.head.weight)
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
 
@@ -96,8 +101,7 @@ def test_same_seed_same_weights_and_the_seed_matters(tiny_set: Path) -> None:
 def test_global_random_state_is_left_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    real, val = load_source("digits", "train"), load_source("digits", "val")
-    train_run(TrainingSettings(epochs=1, alpha=1.0), real, val, None, 0, CPU)
+    run_once(epochs=1)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -106,14 +110,16 @@ def test_a_run_is_a_whole_checkpoint_with_its_record(tiny_runs: tuple[Path, Path
     for folder in (baseline, sio):
         assert [run.name for run in find_runs(folder)] == ["seed-0", "seed-1"]
         for run in find_runs(folder):
-            assert {path.name for path in run.iterdir()} == {
-                "config.json", "model.safetensors", "README.md", "training.json",
+            assert {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()} == {
+                "config.json", "model.safetensors", "README.md", "training.json", "log.csv",
+                "best/config.json", "best/model.safetensors",
             }  # fmt: skip
     record = json.loads((sio / "seed-1/training.json").read_text())
     assert record["settings"]["alpha"] == 0.8
     assert record["synthetic"] == str(tiny_set)
     assert record["settings"]["synthetic_data"] == load_source(str(tiny_set)).digest
-    assert record["command"].startswith(f"sio-data train --real digits --synthetic {tiny_set} --alpha 0.8")
+    assert record["command"].startswith(f"sio-data train --real digits --synthetic {tiny_set} ")
+    assert "--alpha 0.8" in record["command"]
     assert len(record["history"]) == 2
     assert Classifier.from_pretrained(sio / "seed-0").class_names[:2] == ("zero", "one")
 
@@ -139,8 +145,8 @@ def test_other_data_under_the_same_name_are_other_settings(
     tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train("digits", tmp_path / "runs", epochs=1, seeds=[0])
-    digits = load_source("digits").select(range(500))
-    monkeypatch.setattr("sio_data.training.load_source", lambda *_, **__: digits)
+    fewer = load_source("digits").select(range(500))
+    monkeypatch.setattr("sio_data.training.series.load_source", lambda *_, **__: fewer)
     with pytest.raises(SettingsMismatchError, match="real_data"):
         train("digits", tmp_path / "runs", epochs=1, seeds=[1])
 
@@ -176,4 +182,4 @@ def test_an_unfinished_run_is_made_again(tmp_path: Path) -> None:
 def test_a_loss_that_explodes_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SioDataError, match="give a lower learning rate"):
         train("digits", tmp_path / "runs", epochs=3, seeds=[0], learning_rate=1e30)
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs/seed-0").exists()

@@ -1,7 +1,7 @@
 """What a training method is."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -85,6 +85,8 @@ class Method(ABC):
     def state(self, classes: int, features: int) -> nn.Module:
         """Make what is trained or kept beside the classifier, and dropped at the end.
 
+        It may name parameters that weight decay must leave alone, in the attribute `without_decay`, as a head may.
+
         Args:
             classes: How many classes there are.
             features: How many features the network gives.
@@ -101,6 +103,19 @@ class Method(ABC):
         """
         return batch
 
+    def draw(self, state: nn.Module, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
+        """Draw what `losses` needs whose size hangs on the classes and features. See `prepare_batch`.
+
+        Args:
+            state: What `state` made; only the shapes of its tensors are read.
+            generator: As for `prepare`, which comes first.
+            progress: As for `prepare`.
+
+        Returns:
+            Tensors on the CPU by name.
+        """
+        return {}
+
     @abstractmethod
     def losses(self, classifier: "Classifier", batch: TrainingBatch, state: nn.Module) -> Losses:
         """Run the classifier. It draws nothing and reads nothing back from the device, so that it can be compiled.
@@ -110,3 +125,21 @@ class Method(ABC):
             batch: What `prepare` gave.
             state: What `state` made; only its buffers may be changed here.
         """
+
+
+def prepare_batch(
+    method: Method, batch: TrainingBatch, state: nn.Module, generator: torch.Generator, progress: float
+) -> TrainingBatch:
+    """Do all to a batch that comes before `losses`: `prepare`, then `draw`, whose tensors join the extras.
+
+    Args:
+        method: The method.
+        batch: On the device of the training.
+        state: What the method's `state` made.
+        generator: A CPU generator.
+        progress: The share of the training that is done, in [0, 1).
+    """
+    batch = method.prepare(batch, generator, progress)
+    drawn = method.draw(state, generator, progress)
+    device = batch.images.device
+    return replace(batch, extras=batch.extras | {name: tensor.to(device) for name, tensor in drawn.items()})

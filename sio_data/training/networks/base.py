@@ -1,7 +1,9 @@
 """What a network is."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,10 +15,12 @@ class Network(nn.Module, ABC):
     Attributes:
         feature_dim: D, how many features it gives.
         smallest_image: The smallest height and width that it takes, in pixels.
+        config_entries: What a checkpoint's `config.json` holds to rebuild it, where its name does not say all.
     """
 
     feature_dim: int
-    smallest_image: ClassVar[int] = 1
+    smallest_image: int = 1
+    config_entries: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def maps(self, images: torch.Tensor) -> torch.Tensor:
@@ -33,3 +37,10 @@ class Network(nn.Module, ABC):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Give the pooled features, float [N, D]; for the images see `maps`."""
         return self.pool(self.maps(images))
+
+
+def init_convolutions(network: nn.Module) -> None:
+    """Draw the weights of all convolutions as He et al. 2015 (arXiv 1502.01852) and torchvision do for ResNets."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,0 +1,264 @@
+"""`train`: a classifier for each seed, on real images, with or without synthetic ones."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sio_data.device import pick_device
+from sio_data.errors import ClassMapError
+from sio_data.files import (
+    check_output_folder,
+    check_same_settings,
+    flush_tree,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
+from sio_data.image_set import ImageSet
+from sio_data.manifest import Manifest
+from sio_data.runs import CARD, RECORD, RUN_NAME, read_record
+from sio_data.sources import find_manifest, load_source
+from sio_data.streaming import StreamedSet, can_stream, open_stream
+from sio_data.training.beginning import TrainingData
+from sio_data.training.card import render_checkpoint_card
+from sio_data.training.journal import check_tensorboard
+from sio_data.training.loop import SAVE_SECONDS, mixed_batches, train_run
+from sio_data.training.ranks import Ranks, join_ranks
+from sio_data.training.record import FORMAT
+from sio_data.training.request import Storage, TrainingRequest, resolve_request
+from sio_data.training.run import Trained
+from sio_data.training.settings import Keep
+from sio_data.training.state import STATE
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One checkpoint that `train` was asked for.
+
+    Attributes:
+        folder: Where it lies.
+        seed: Its seed.
+        val_accuracy: Share of the validation images that are right, in [0, 1].
+        made: Whether this call trained it; False if it was there.
+    """
+
+    folder: Path
+    seed: int
+    val_accuracy: float
+    made: bool
+
+
+def train(
+    real: str,
+    out: str | Path,
+    *,
+    synthetic: str | None = None,
+    outliers: str | None = None,
+    val: str | None = None,
+    preset: str | None = None,
+    image_size: int | None = None,
+    storage: Storage | None = None,
+    seeds: Sequence[int] | None = None,
+    device: str | None = None,
+    save_seconds: float = SAVE_SECONDS,
+    tensorboard: bool = False,
+    **settings: Any,
+) -> list[TrainedRun]:
+    """Train a classifier for each seed; with a synthetic set, under the SIO objective.
+
+    Each run is a checkpoint of its own, `out/seed-0` and so on, and appears there when it is finished. Called again,
+    the runs that are there are left alone, one that was interrupted goes on from its last saved step and ends in the
+    weights that it would have had, and the others are made. Under torchrun all processes train each run together.
+
+    Args:
+        real: Labelled real images; see `sio_data.sources`.
+        out: Folder of the runs: new, empty, or begun with the same settings.
+        synthetic: A synthetic set or any other source; its classes are matched to the real ones by name.
+        outliers: Images of no known class, for the methods that need them; labels do not count.
+        val: Source of the validation images; None means the validation split of `real`.
+        preset: A recipe by name (see `sio_data.presets`) or the path of a YAML file; what is given here goes before it.
+        image_size: Resize all images to this many pixels; None keeps their size.
+        storage: `memory` (None means this); `mapped` keeps decoded pixels in a file that is mapped into memory;
+            `stream` reads sets of this package, here or behind a URL, from their shards as the training goes along.
+            Sources that are no such sets are held in memory then.
+        seeds: One run each; None means 0, 1, 2.
+        device: Where to train; None means the best device at hand.
+        save_seconds: Time between two saves of an unfinished run.
+        tensorboard: Whether to write events for TensorBoard beside `log.csv`.
+        **settings: Fields of `TrainingSettings`; None means the preset's value, or the default.
+
+    Returns:
+        The runs, in the order of the seeds.
+
+    Raises:
+        UnknownNameError: No such source, preset, setting, method, network or augmentation.
+        InputError: A value is out of range, or the images do not fit together.
+        FolderInUseError: The folder holds something else.
+        SettingsMismatchError: A run there was made with other settings.
+        IncompleteError: SIGTERM came; what was reached is saved.
+        SioDataError: The loss became NaN.
+    """
+    request = resolve_request(
+        real,
+        synthetic=synthetic,
+        outliers=outliers,
+        val=val,
+        preset=preset,
+        image_size=image_size,
+        storage=storage,
+        seeds=seeds,
+        **settings,
+    )
+    if tensorboard:
+        check_tensorboard()
+    with join_ranks(device) as (ranks, own):
+        target = pick_device(own)
+        data = _load(request, ranks)
+        record = _record(request, data, str(out))
+        if ranks.first:
+            _check_folder(Path(out), record["settings"])
+        mixed_batches(request.settings, data, 0, ranks)  # refuses what does not fit
+        series = _Series(Path(out), request, data, record, target, ranks, save_seconds, tensorboard)
+        return [series.run(seed) for seed in request.seeds]
+
+
+@dataclass(frozen=True)
+class _Series:
+    """The runs of one request; each is made once."""
+
+    folder: Path
+    request: TrainingRequest
+    data: TrainingData
+    record: dict[str, Any]
+    device: torch.device
+    ranks: Ranks
+    save_seconds: float
+    tensorboard: bool
+
+    def run(self, seed: int) -> TrainedRun:
+        place = self.folder / f"seed-{seed}"
+        there = self.ranks.share(place.is_dir())
+        if not there:
+            self._make(place, seed)
+        accuracy = self.ranks.share(read_json(place / RECORD)["val_accuracy"] if self.ranks.first else None)
+        return TrainedRun(place, seed, accuracy, made=not there)
+
+    def _make(self, place: Path, seed: int) -> None:
+        unfinished = _unfinished(place)
+        if self.ranks.first:
+            _begin_folder(unfinished, self.record)
+        trained = train_run(
+            self.request.settings,
+            self.data,
+            seed,
+            self.device,
+            ranks=self.ranks,
+            folder=unfinished,
+            save_seconds=self.save_seconds,
+            tensorboard=self.tensorboard,
+        )
+        if self.ranks.first:
+            details = {"seed": seed, "epoch": trained.epoch, "val_accuracy": trained.accuracy}
+            _write_checkpoint(unfinished, trained, self.record | details | {"history": trained.history})
+            flush_tree(unfinished)
+            unfinished.replace(place)
+            (place / STATE).unlink(missing_ok=True)
+        self.ranks.wait()
+
+
+def _begin_folder(folder: Path, record: dict[str, Any]) -> None:
+    """Make the folder of an unfinished run, or go on in it; without a record of ours it is made anew."""
+    if read_record(folder).get("format") != FORMAT:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(folder / RECORD, record)
+    remove_leftovers(folder)
+
+
+def _write_checkpoint(folder: Path, trained: Trained, record: dict[str, Any]) -> None:
+    """Write the weights to keep into a folder, and the others into `best/` or `last/` there."""
+    keep = record["settings"]["keep"]
+    other: Keep = "last" if keep == "best" else "best"
+    trained.use(other).save_pretrained(folder / other)
+    trained.use(keep).save_pretrained(folder)
+    write_json(folder / RECORD, record)
+    write_text(folder / CARD, render_checkpoint_card(trained.classifier.config, record))
+
+
+def _load(request: TrainingRequest, ranks: Ranks) -> TrainingData:
+    """Load the images; rank 0 first, so that the others find what it fetched."""
+    if not ranks.first:
+        ranks.wait()
+    real = _open(request.real, request)
+    if len(real.class_names) < 2:
+        raise ClassMapError(f"{request.real} has {len(real.class_names)} class; a classifier needs two or more.")
+    val = load_source(request.val or request.real, "val", image_size=request.image_size).require_labels()
+    data = TrainingData(
+        real,
+        val.with_class_names(real.class_names),
+        _open(request.synthetic, request, hold_out=False) if request.synthetic else None,
+        load_source(request.outliers, image_size=request.image_size, labelled=False) if request.outliers else None,
+    )
+    if ranks.first:
+        ranks.wait()
+    return data
+
+
+def _open(name: str, request: TrainingRequest, hold_out: bool = True) -> ImageSet | StreamedSet:
+    if request.storage == "stream" and can_stream(name):
+        return open_stream(name, image_size=request.image_size)
+    return load_source(name, "train", image_size=request.image_size, hold_out=hold_out)
+
+
+def _manifest(request: TrainingRequest, data: TrainingData) -> Manifest | None:
+    if isinstance(data.synthetic, StreamedSet):
+        return data.synthetic.manifest
+    return find_manifest(request.synthetic) if request.synthetic else None
+
+
+def _record(request: TrainingRequest, data: TrainingData, out: str) -> dict[str, Any]:
+    made_of = _manifest(request, data)
+    # Names are no part of the settings: the same folder can be named in several ways.
+    digests = {
+        "real_data": data.real.digest,
+        "val_data": data.val.digest,
+        "synthetic_data": data.synthetic.digest if data.synthetic else None,
+        "outlier_data": data.outliers.digest if data.outliers else None,
+    }
+    return {
+        "format": FORMAT,
+        "real": request.real,
+        "synthetic": request.synthetic,
+        "outliers": request.outliers,
+        "synthetic_set": made_of.digest if made_of else None,
+        "synthetic_licence": made_of.origin.licence if made_of else None,
+        "command": request.command(out),
+        "settings": json.loads(json.dumps(asdict(request.settings))) | digests,
+    }
+
+
+def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """Accept a folder of runs with these settings, or a new one."""
+    check_output_folder(folder, is_ours=lambda entry: _is_run(entry) or _is_unfinished(entry))
+    for run in [*sorted(folder.glob("seed-*")), *sorted(folder.glob(".seed-*.unfinished"))]:
+        record = read_record(run)
+        if record.get("format") == FORMAT:
+            check_same_settings(run, record.get("settings", {}), settings)
+
+
+def _is_run(entry: Path) -> bool:
+    return bool(RUN_NAME.fullmatch(entry.name)) and read_record(entry).get("format") == FORMAT
+
+
+def _unfinished(place: Path) -> Path:
+    return place.with_name(f".{place.name}.unfinished")
+
+
+def _is_unfinished(entry: Path) -> bool:
+    return entry.name.endswith(".unfinished") and bool(RUN_NAME.fullmatch(entry.name[1:].removesuffix(".unfinished")))
