@@ -29,7 +29,7 @@ from webdataset import WebDataset, WebLoader
 from sio_data.streaming import open_stream
 from sio_data.training.augmentation import augment
 
-ROUNDS = 5
+ROUNDS = 3
 WORKERS = (0, 2)
 BATCH = 128
 SHARDS = (25, 250)
@@ -108,8 +108,7 @@ def main() -> None:
         peaks = {}
         for shards in SHARDS:
             compile_set(Path(work, str(shards)), 1000 * shards)
-            values = [memory(Path(work, str(shards))) for _ in range(3)]
-            peaks[shards] = [statistics.median(column) for column in zip(*values, strict=True)]
+            peaks[shards] = memory(Path(work, str(shards)))
     print(f"{'images/s':12}{'sio-data':>12}{'webdataset':>12}{'ratio':>8}")
     for what, (mine, other, ratio) in ((what, values.values()) for what, values in speeds.items()):
         print(f"{what:12}{mine:>12.0f}{other:>12.0f}{ratio:>8.2f}")

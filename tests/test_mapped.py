@@ -18,7 +18,6 @@ from tests.damage import flip
 from tests.hub_server import Hub
 from tests.test_sources import make_folder
 
-
 LARGEST = """
 from sio_data import load_source
 
@@ -174,10 +173,8 @@ def test_a_new_commit_on_the_hub_is_decoded_anew(hub: Hub, tmp_path: Path) -> No
     for value in (100, 200):
         Image.new("RGB", (8, 8), (value,) * 3).save(folder / "train/cat/000.png")
         hub.add("me/others", "dataset", snapshot(folder))
-        done = subprocess.run(
-            [sys.executable, "-c", LARGEST], env=os.environ | hub.env(tmp_path / "home"), capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
+        environment = os.environ | hub.env(tmp_path / "home")
+        done = subprocess.run([sys.executable, "-c", LARGEST], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         values.append(done.stdout.split())
     assert values == [["100", "100"], ["200", "200"]]
