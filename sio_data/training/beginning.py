@@ -69,7 +69,9 @@ def begin(
     side_heads = method.side_heads(len(data.real.class_names))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = Classifier(settings.network, data.real.class_names, size, mean, std, method.head, side_heads)
+        classifier = Classifier(
+            settings.network, data.real.class_names, size, mean, std, method.head, side_heads, data.real.image_size
+        )
         state = method.state(len(data.real.class_names), classifier.network.feature_dim)
     if settings.channels_last:
         classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
