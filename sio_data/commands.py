@@ -37,7 +37,13 @@ def _texts(value: object) -> list[str]:
 
 
 def shown_place(place: str) -> str:
-    """Give a place as others may see it: of an absolute path only the last part, after `…/`."""
+    """Give a place as others may see it: of an absolute path only the last part, after `…/`.
+
+    A word before it, as in `transformers:/home/me/vit`, stays.
+    """
+    kind, colon, rest = place.partition(":")
+    if colon and kind.isalnum() and rest.startswith("/") and not rest.startswith("//"):
+        return f"{kind}:{shown_place(rest)}"
     path = Path(place)
     return f"…/{path.name}" if path.is_absolute() else place
 

@@ -1,5 +1,6 @@
 import json
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from sio_data.errors import ClassMapError, InputError
 from sio_data.image_set import ImageSet
 from sio_data.mixing import Batch, MixedBatches
+from sio_data.sources import load_source
+from sio_data.streaming import open_stream
 
 FIELDS = ("images", "labels", "is_synthetic")
 
@@ -97,6 +100,24 @@ def test_without_synthetic_images_an_epoch_is_every_real_one_once(arguments: dic
     assert not any(batch.is_synthetic.any() for batch in epoch)
 
 
+def test_a_side_may_be_streamed(tiny_set: Path) -> None:
+    """What is streamed is cut and arranged like what is in memory, for any process and first batch."""
+    real = load_source("digits")
+
+    def make(rank: int = 0, world: int = 1) -> MixedBatches:
+        return MixedBatches(real, open_stream(str(tiny_set)), batch_size=64, seed=1, rank=rank, world=world)
+
+    epoch = list(make().epoch(2))
+    assert same(epoch[3:], list(make().epoch(2, 3)))
+    for rank in range(2):
+        cut = [Batch(*(getattr(batch, name)[rank::2] for name in FIELDS)) for batch in epoch]
+        assert same(list(make(rank, 2).epoch(2)), cut)
+    in_memory = list(MixedBatches(real, load_source(str(tiny_set)), batch_size=64, seed=1).epoch(2))
+    for streamed, held in zip(epoch, in_memory, strict=True):  # the order of the synthetic images is another one
+        assert torch.equal(streamed.is_synthetic, held.is_synthetic)
+        assert torch.equal(streamed.images[~held.is_synthetic], held.images[~held.is_synthetic])
+
+
 def test_synthetic_classes_are_matched_by_name_not_by_number() -> None:
     synthetic = ImageSet(torch.full((20, 3, 4, 4), 200, dtype=torch.uint8), torch.arange(20) % 2, ("b", "a"))
     synthetic.images[::2] = 201  # label 0, which is "b" here and 1 in the real set
@@ -181,6 +202,9 @@ def test_resuming_gives_exactly_what_was_to_come(given: int) -> None:
     second.set_epoch(state["epoch"])  # as loops do that set each epoch: it changes nothing
     rest = [*first.epoch(0), *first.epoch(1)][given:]
     assert same(list(islice(chain(second, second), len(rest))), rest)
+    for _ in range(2):  # the second time it is in the midst of an epoch
+        second.load_state_dict(state)
+        assert same([next(iter(second))], rest[:1])
     shared = make(rank=1, world=2)  # another number of processes
     shared.load_state_dict(state)
     assert torch.equal(next(iter(shared)).images, rest[0].images[1::2])
@@ -202,6 +226,12 @@ def test_no_two_orders_follow_each_other() -> None:
     batches = MixedBatches(numbered(640), numbered(640), batch_size=32, real_share=0.5)
     orders = [numbers([batch], side) for epoch in (0, 1) for side in (False, True) for batch in batches.epoch(epoch)]
     assert len({frozenset(order) for order in orders}) == len(orders)
+
+
+def test_each_batch_of_each_epoch_is_arranged_anew() -> None:
+    batches = MixedBatches(numbered(256), numbered(256), batch_size=32)
+    flags = [tuple(batch.is_synthetic.tolist()) for epoch in (0, 1) for batch in batches.epoch(epoch)]
+    assert len(set(flags)) == len(flags) == 16
 
 
 def test_global_random_numbers_are_left_alone() -> None:

@@ -133,7 +133,9 @@ class CheckpointContents:
 
 def _for_others(record: dict[str, Any]) -> dict[str, Any]:
     """Of paths of this machine, tell only the last part."""
-    shown = {name: shown_place(record[name]) for name in ("real", "synthetic") if record.get(name)}
+    shown: dict[str, Any] = {name: shown_place(record[name]) for name in ("real", "synthetic") if record.get(name)}
+    if "network" in record["settings"]:
+        shown["settings"] = record["settings"] | {"network": shown_place(str(record["settings"]["network"]))}
     if "command" in record:
         shown["command"] = shlex.join(map(shown_place, shlex.split(record["command"])))
     return record | shown

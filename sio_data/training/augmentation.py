@@ -57,7 +57,7 @@ def augment(images: torch.Tensor, name: str, generator: torch.Generator, size: i
     padding = max(1, size // 8)
     corners = torch.randint(0, 2 * padding + 1, (2, len(images)), generator=generator)
     mirrored = _draw_mirrored(len(images), generator) if name == "crop-flip" else None
-    padded = F.pad(images.contiguous(), (padding,) * 4)
+    padded = F.pad(images, (padding,) * 4)
     cut = cut_in_bulk if images.device.type == "cpu" else cut_by_index
     return cut(padded, corners, size, mirrored)
 
@@ -73,7 +73,7 @@ def centre(images: torch.Tensor, size: int) -> torch.Tensor:
         size: Height and width wanted.
 
     Returns:
-        uint8 [B, 3, size, size].
+        uint8 [B, 3, size, size], contiguous.
     """
     stored = images.shape[-1]
     shown = min(stored, max(size, round(stored * _SHOWN)))

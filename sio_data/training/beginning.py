@@ -1,7 +1,7 @@
 """What a training begins with: data that fit together, and fresh weights."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -37,12 +37,23 @@ class TrainingData:
     outliers: ImageSet | None = None
 
 
+def place(data: TrainingData, device: torch.device) -> TrainingData:
+    """Put the images where the training runs, if they take at most half of the memory that is free there."""
+    held = {name: images for name, images in vars(data).items() if isinstance(images, ImageSet)}
+    if device.type != "cuda":
+        return data
+    free, _ = torch.cuda.mem_get_info(device)
+    if sum(images.images.nbytes for images in held.values()) > free // 2:
+        return data
+    return replace(data, **{name: images.to(device) for name, images in held.items()})
+
+
 def begin(
     settings: TrainingSettings, data: TrainingData, seed: int, device: torch.device
 ) -> tuple[Classifier, Method, nn.Module]:
-    """Make a classifier, the method and its state on the device. Weights that are not pretrained hang on the seed alone.
+    """Make a classifier, the method and its state on the device; what is not pretrained is drawn from the seed alone.
 
-    Where the settings do not say how to normalise, it is as a pretrained network expects, otherwise by the real images.
+    Where the settings do not say how to normalise, it is done as a pretrained network expects, or by the real images.
 
     Raises:
         InputError: The data do not fit the settings.
@@ -58,7 +69,9 @@ def begin(
     side_heads = method.side_heads(len(data.real.class_names))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = Classifier(settings.network, data.real.class_names, size, mean, std, method.head, side_heads)
+        classifier = Classifier(
+            settings.network, data.real.class_names, size, mean, std, method.head, side_heads, data.real.image_size
+        )
         state = method.state(len(data.real.class_names), classifier.network.feature_dim)
     if settings.channels_last:
         classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

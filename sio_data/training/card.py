@@ -80,7 +80,11 @@ def render_checkpoint_card(
         record=record,
         real=real,
         synthetic=synthetic,
-        settings={name: value for name, value in settings.items() if not name.endswith("_data")},
+        settings={
+            name: shown_place(value) if name == "network" else value
+            for name, value in settings.items()
+            if not name.endswith("_data")
+        },
         licence=licence,
         licence_known=is_known_licence(licence),
         place=Verbatim(f"hub:{repository}{f'@{tag}' if tag else ''}" if repository else "path/to/this/folder"),

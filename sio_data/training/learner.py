@@ -137,7 +137,11 @@ class _Step(nn.Module):
 
 
 def _parameter_groups(classifier: Classifier, state: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    exempt = {id(classifier.head.get_parameter(name)) for name in getattr(classifier.head, "without_decay", ())}
+    exempt = {
+        id(module.get_parameter(name))
+        for module in (classifier.head, state)
+        for name in getattr(module, "without_decay", ())
+    }
     parameters = [*classifier.parameters(), *state.parameters()]
     groups = [
         {"params": [one for one in parameters if id(one) not in exempt], "weight_decay": weight_decay},

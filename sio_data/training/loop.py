@@ -8,7 +8,7 @@ import torch
 
 from sio_data.mixing import MixedBatches
 from sio_data.progress import Advance, progress
-from sio_data.training.beginning import TrainingData
+from sio_data.training.beginning import TrainingData, place
 from sio_data.training.journal import Journal
 from sio_data.training.meter import Meter
 from sio_data.training.ranks import Ranks
@@ -49,6 +49,7 @@ def train_run(
         IncompleteError: SIGTERM came; the state is saved.
         InputError: The data do not fit together, or the saved state is damaged.
     """
+    data = place(data, device)
     batches = mixed_batches(settings, data, seed, ranks)
     steps = settings.epochs * len(batches)
     with _own_randomness(device), _stops(folder) as request:

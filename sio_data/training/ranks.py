@@ -1,13 +1,15 @@
 """The processes that train one classifier together, started by torchrun."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from sio_data.errors import InputError
 
@@ -66,6 +68,12 @@ class Ranks:
             dist.broadcast(copied[name], src=0)
         return copied
 
+    def make_same(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrite the tensors of all ranks with rank 0's."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
     def wait(self) -> None:
         """Wait until all ranks are here."""
         if self.world > 1:
@@ -89,9 +97,16 @@ def join_ranks(device: str | None) -> Iterator[tuple[Ranks, str | None]]:
         yield Ranks(), device
         return
     own = _own_device(device)
-    dist.init_process_group("gloo" if own == "cpu" else "nccl")
+    store, rank, world = next(rendezvous("env://"))
+    attempt = f"sio-data/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{world}"
+    dist.init_process_group(
+        "gloo" if own == "cpu" else "nccl",
+        store=PrefixStore(attempt, store),  # else a restarted process finds the addresses of those that died
+        rank=rank,
+        world_size=world,
+    )
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size()), own
+        yield Ranks(rank, world), own
     finally:
         dist.destroy_process_group()
 

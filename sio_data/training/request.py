@@ -9,6 +9,7 @@ import yaml
 from sio_data.commands import command_line
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.mixing import check_alpha, real_images_per_batch
+from sio_data.presets import load_preset
 from sio_data.training.methods import make_method
 from sio_data.training.settings import TrainingSettings
 
@@ -63,7 +64,8 @@ class TrainingRequest:
         """Write the command that repeats this."""
         data = {"real": self.real, "synthetic": self.synthetic, "outliers": self.outliers, "val": self.val}
         alpha = self.settings.alpha if self.synthetic else None
-        return command_line("train", **data, **dict(self.given) | {"alpha": alpha}, out=out)
+        rest = {name: value for name, value in self.given.items() if name != "alpha"}
+        return command_line("train", **data, alpha=alpha, out=out, **rest)
 
     def to_yaml(self) -> str:
         """Write the whole recipe for people; a file of its last part can be given as a preset."""
@@ -108,12 +110,7 @@ def resolve_request(
         "preset": preset, "image_size": image_size, "storage": storage, "seeds": seeds, **settings,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
-    chosen: dict[str, Any] = {}
-    if preset:
-        from sio_data.presets import load_preset
-
-        chosen = load_preset(preset)
-    chosen = chosen | {name: given[name] for name in given if name != "preset"}
+    chosen = (load_preset(preset) if preset else {}) | {name: given[name] for name in given if name != "preset"}
     alpha = _resolve_alpha(synthetic, given.get("alpha"), chosen.get("alpha"))
     recipe = {name: value for name, value in chosen.items() if name in _SETTINGS} | {"alpha": alpha}
     return TrainingRequest(

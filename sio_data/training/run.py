@@ -14,7 +14,7 @@ from sio_data.training.augmentation import augment
 from sio_data.training.beginning import TrainingData, begin, outlier_batches
 from sio_data.training.checkpoint import Classifier
 from sio_data.training.learner import Learner
-from sio_data.training.methods.base import TrainingBatch
+from sio_data.training.methods.base import TrainingBatch, prepare_batch
 from sio_data.training.ranks import Ranks
 from sio_data.training.settings import Keep, TrainingSettings
 from sio_data.training.state import Position, Saver
@@ -69,8 +69,8 @@ class Run:
         saver: Saver,
     ) -> None:
         self._settings, self._data, self._seed, self._device, self._ranks = settings, data, seed, device, ranks
-        classifier, self._method, state = begin(settings, data, seed, device)
-        self.learner = Learner(settings, classifier, self._method, state, ranks)
+        classifier, self._method, self._method_state = begin(settings, data, seed, device)
+        self.learner = Learner(settings, classifier, self._method, self._method_state, ranks)
         self.position, tensors = saver.restore(device)
         self._best = {name.removeprefix(_BEST): value for name, value in tensors.items() if name.startswith(_BEST)}
         if tensors:
@@ -98,7 +98,7 @@ class Run:
             None if outliers is None else self._augment(outliers, generator),
             smoothing=self._settings.label_smoothing,
         )
-        return self._method.prepare(prepared, generator, progress)
+        return prepare_batch(self._method, prepared, self._method_state, generator, progress)
 
     def _augment(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         settings = self._settings
@@ -125,6 +125,7 @@ class Run:
         position = self.position
         self._check_loss()
         mean_loss = self._ranks.add_up(self._total).item() / self._ranks.world / position.step
+        self._ranks.make_same(self.learner.classifier.buffers())  # batch norm has seen each rank's own part
         accuracy = measure_accuracy(self.learner.classifier, self._data.val, self._device, self._ranks)
         if accuracy >= max((row["val_accuracy"] for row in position.history), default=0.0):
             self._best = {name: value.clone() for name, value in self.learner.classifier.state_dict().items()}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sio_data.device import pick_device
-from sio_data.errors import ClassMapError
+from sio_data.errors import ClassMapError, InputError
 from sio_data.files import (
     check_output_folder,
     check_same_settings,
@@ -115,6 +115,8 @@ def train(
         seeds=seeds,
         **settings,
     )
+    if not save_seconds >= 0:
+        raise InputError(f"save_seconds must be at least 0, not {save_seconds}.")
     if tensorboard:
         check_tensorboard()
     with join_ranks(device) as (ranks, own):

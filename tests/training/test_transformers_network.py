@@ -12,6 +12,7 @@ transformers = pytest.importorskip("transformers")
 
 from sio_data import Classifier, train  # noqa: E402
 from sio_data.errors import InputError, UnknownNameError  # noqa: E402
+from sio_data.hub.contents import CheckpointContents  # noqa: E402
 from sio_data.safe_loading import quiet  # noqa: E402
 from sio_data.training.networks import own_normalisation  # noqa: E402
 from sio_data.training.settings import TrainingSettings  # noqa: E402
@@ -210,12 +211,17 @@ def test_training_starts_from_the_pretrained_weights_and_their_normalisation(fol
     normalisation = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
     (folder / "preprocessor_config.json").write_text(json.dumps(normalisation))
     network = f"transformers:{folder}"
-    [run] = train("digits", tmp_path / "runs", network=network, image_size=32, epochs=1, learning_rate=1e-9, seeds=[0])
+    settings = {"network": network, "image_size": 32, "epochs": 1, "learning_rate": 1e-9, "last_rate": 0.0}
+    [run] = train("digits", tmp_path / "runs", **settings, seeds=[0])
     classifier = Classifier.from_pretrained(run.folder)
     before = load_file(folder / "model.safetensors")
     name = "vit.embeddings.patch_embeddings.projection.weight"
     torch.testing.assert_close(classifier.network.model.get_parameter(name), before[name])
     assert [classifier.config[key] for key in ("mean", "std")] == [*normalisation.values()]
+    record = CheckpointContents(run.folder, None, "mit").files(None)["training.json"].content.decode()
+    assert record.count("transformers:…/vit") == 2  # in the settings and in the command
+    for published in (record, (run.folder / "README.md").read_text()):
+        assert str(folder) not in published
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 from collections import deque
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy.stats import ks_2samp
 
+from sio_data import train
 from sio_data.errors import InputError
 from sio_data.training.checkpoint import Classifier
+from sio_data.training.learner import _parameter_groups
 from sio_data.training.methods import make_method
 from sio_data.training.methods.base import Losses, TrainingBatch
 from sio_data.training.methods.vos import VOS, FeatureQueues, compute_uncertainty, draw_least_likely
@@ -156,6 +160,14 @@ def test_weight_decides_how_the_network_is_trained() -> None:
     assert (trained[0] - trained[1]).norm() > 0.1 * trained[0].norm()
 
 
+def test_weight_decides_what_train_gives(tmp_path: Path) -> None:
+    for weight in (0, 5):
+        method = f"vos:queue=5,start=0,weight={weight}"
+        train("digits", tmp_path / str(weight), method=method, epochs=1, batch_size=100, seeds=[0])
+    one, other = (load_file(tmp_path / str(weight) / "seed-0/model.safetensors") for weight in (0, 5))
+    assert not torch.allclose(one["network.layers.0.weight"], other["network.layers.0.weight"], atol=1e-3)
+
+
 def test_loss_counts_from_its_start_on() -> None:
     classifier = new_classifier(SMALL)
     state = full_state(SMALL, classifier)
@@ -211,6 +223,14 @@ def test_draws_come_to_the_device_of_the_images() -> None:
 def test_energy_is_that_of_the_detectors_at_first() -> None:
     logits = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(FeatureQueues(6, 2, 1).likelihoods(logits), logits.logsumexp(1))
+
+
+def test_energy_is_trained_without_weight_decay() -> None:
+    classifier = new_classifier(SMALL)
+    decayed, exempt = _parameter_groups(classifier, new_state(SMALL, classifier), 0.1)
+    assert len(decayed["params"]) == len([*classifier.parameters()])
+    assert len(exempt["params"]) == 3
+    assert exempt["weight_decay"] == 0
 
 
 def test_parameters_without_decay_are_parameters() -> None:
