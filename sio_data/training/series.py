@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sio_data.device import pick_device
-from sio_data.errors import ClassMapError
+from sio_data.errors import ClassMapError, InputError
 from sio_data.files import (
     check_output_folder,
     check_same_settings,
@@ -22,7 +22,8 @@ from sio_data.files import (
 )
 from sio_data.image_set import ImageSet
 from sio_data.manifest import Manifest
-from sio_data.runs import CARD, RECORD, RUN_NAME, read_record
+from sio_data.runs import CARD, FORMAT, RECORD, is_run, is_unfinished, read_record, unfinished_place
+from sio_data.source_names import SourceName
 from sio_data.sources import find_manifest, load_source
 from sio_data.streaming import StreamedSet, can_stream, open_stream
 from sio_data.training.beginning import TrainingData
@@ -30,7 +31,6 @@ from sio_data.training.card import render_checkpoint_card
 from sio_data.training.journal import check_tensorboard
 from sio_data.training.loop import SAVE_SECONDS, mixed_batches, train_run
 from sio_data.training.ranks import Ranks, join_ranks
-from sio_data.training.record import FORMAT
 from sio_data.training.request import Storage, TrainingRequest, resolve_request
 from sio_data.training.run import Trained
 from sio_data.training.settings import Keep
@@ -81,7 +81,8 @@ def train(
         out: Folder of the runs: new, empty, or begun with the same settings.
         synthetic: A synthetic set or any other source; its classes are matched to the real ones by name.
         outliers: Images of no known class, for the methods that need them; labels do not count.
-        val: Source of the validation images; None means the validation split of `real`.
+        val: Source of the validation images: its validation split, or all of the `#split` or the set that it names.
+            None means the validation split of `real`; a set as `real` has none.
         preset: A recipe by name (see `sio_data.presets`) or the path of a YAML file; what is given here goes before it.
         image_size: Resize all images to this many pixels; None keeps their size.
         storage: `memory` (None means this); `mapped` keeps decoded pixels in a file that is mapped into memory;
@@ -150,7 +151,7 @@ class _Series:
         return TrainedRun(place, seed, accuracy, made=not there)
 
     def _make(self, place: Path, seed: int) -> None:
-        unfinished = _unfinished(place)
+        unfinished = unfinished_place(place)
         if self.ranks.first:
             _begin_folder(unfinished, self.record)
         trained = train_run(
@@ -198,16 +199,27 @@ def _load(request: TrainingRequest, ranks: Ranks) -> TrainingData:
     real = _open(request.real, request)
     if len(real.class_names) < 2:
         raise ClassMapError(f"{request.real} has {len(real.class_names)} class; a classifier needs two or more.")
-    val = load_source(request.val or request.real, "val", image_size=request.image_size).require_labels()
     data = TrainingData(
         real,
-        val.with_class_names(real.class_names),
+        _load_val(request).require_labels().with_class_names(real.class_names),
         _open(request.synthetic, request, hold_out=False) if request.synthetic else None,
         load_source(request.outliers, image_size=request.image_size, labelled=False) if request.outliers else None,
     )
     if ranks.first:
         ranks.wait()
     return data
+
+
+def _load_val(request: TrainingRequest) -> ImageSet:
+    """Load the validation images: of a source that was named for it, all of the split or set that it names."""
+    name, size = request.val, request.image_size
+    if name is None and can_stream(request.real):
+        raise InputError(f"{request.real} is a set of one split: name other images to validate on (--val).")
+    if name is None:
+        return load_source(request.real, "val", image_size=size)
+    if can_stream(name):
+        return load_source(name, "train", image_size=size, hold_out=False)
+    return load_source(name, "test" if SourceName.parse(name).split else "val", image_size=size)
 
 
 def _open(name: str, request: TrainingRequest, hold_out: bool = True) -> ImageSet | StreamedSet:
@@ -236,6 +248,7 @@ def _record(request: TrainingRequest, data: TrainingData, out: str) -> dict[str,
         "real": request.real,
         "synthetic": request.synthetic,
         "outliers": request.outliers,
+        "val": request.val,
         "synthetic_set": made_of.digest if made_of else None,
         "synthetic_licence": made_of.origin.licence if made_of else None,
         "command": request.command(out),
@@ -245,20 +258,8 @@ def _record(request: TrainingRequest, data: TrainingData, out: str) -> dict[str,
 
 def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Accept a folder of runs with these settings, or a new one."""
-    check_output_folder(folder, is_ours=lambda entry: _is_run(entry) or _is_unfinished(entry))
+    check_output_folder(folder, is_ours=lambda entry: is_run(entry) or is_unfinished(entry))
     for run in [*sorted(folder.glob("seed-*")), *sorted(folder.glob(".seed-*.unfinished"))]:
         record = read_record(run)
         if record.get("format") == FORMAT:
             check_same_settings(run, record.get("settings", {}), settings)
-
-
-def _is_run(entry: Path) -> bool:
-    return bool(RUN_NAME.fullmatch(entry.name)) and read_record(entry).get("format") == FORMAT
-
-
-def _unfinished(place: Path) -> Path:
-    return place.with_name(f".{place.name}.unfinished")
-
-
-def _is_unfinished(entry: Path) -> bool:
-    return entry.name.endswith(".unfinished") and bool(RUN_NAME.fullmatch(entry.name[1:].removesuffix(".unfinished")))
