@@ -30,6 +30,7 @@ bench: $(VENV)/.dev  ## Measure speed and memory; tables and JSON
 	$(BIN)/python benchmarks/sets.py
 	$(BIN)/python benchmarks/importing.py
 	$(BIN)/python benchmarks/measure.py
+	$(BIN)/python benchmarks/streaming.py
 	$(BIN)/python benchmarks/mixing.py
 
 stress: $(VENV)/.dev  ## Kill the generation of sets at 110 random moments; every resumed set must be the same

@@ -39,7 +39,10 @@ def command(
     image_size: ImageSize = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="Hold images in memory, mapped from a file, or stream sets.", show_default="memory"),
+        typer.Option(
+            help="Where images are held: memory, mapped (a file) or stream (sets, from their shards).",
+            show_default="memory",
+        ),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="One run each.", show_default="0,1,2")] = None,
     device: Device = None,
@@ -49,7 +52,10 @@ def command(
     method: Annotated[
         str | None,
         typer.Option(
-            help="Training method, like ce or logitnorm:temperature=0.05.", show_default="ce", rich_help_panel=_RECIPE
+            help="Training method: ce, cutmix, godin, logitnorm, mcd, mixoe, mixup, oe, pixmix, regmixup, rotpred, "
+            "t2fnorm or vos, with parameters like logitnorm:temperature=0.05.",
+            show_default="ce",
+            rich_help_panel=_RECIPE,
         ),
     ] = None,
     network: Annotated[

@@ -68,7 +68,8 @@ class TrainingRequest:
         """Write the command that repeats this."""
         data = {"real": self.real, "synthetic": self.synthetic, "outliers": self.outliers, "val": self.val}
         alpha = self.settings.alpha if self.synthetic else None
-        return command_line("train", **data, **dict(self.given) | {"alpha": alpha}, out=out)
+        rest = {name: value for name, value in self.given.items() if name != "alpha"}
+        return command_line("train", **data, alpha=alpha, out=out, **rest)
 
     def to_yaml(self) -> str:
         """Write the whole recipe for people; a file of its last part can be given as a preset."""

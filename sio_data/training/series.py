@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -23,7 +23,7 @@ from sio_data.files import (
 from sio_data.image_set import ImageSet
 from sio_data.manifest import Manifest
 from sio_data.runs import CARD, FORMAT, RECORD, is_run, is_unfinished, read_record, unfinished_place
-from sio_data.source_names import SourceName
+from sio_data.source_names import SourceName, Split
 from sio_data.sources import find_manifest, load_source
 from sio_data.streaming import StreamedSet, can_stream, open_stream
 from sio_data.training.beginning import TrainingData
@@ -116,6 +116,8 @@ def train(
         seeds=seeds,
         **settings,
     )
+    if not save_seconds >= 0:
+        raise InputError(f"save_seconds must be at least 0, not {save_seconds}.")
     if tensorboard:
         check_tensorboard()
     with join_ranks(device) as (ranks, own):
@@ -196,14 +198,14 @@ def _load(request: TrainingRequest, ranks: Ranks) -> TrainingData:
     """Load the images; rank 0 first, so that the others find what it fetched."""
     if not ranks.first:
         ranks.wait()
-    real = _open(request.real, request)
+    real = _open(request.real, request, "train")
     if len(real.class_names) < 2:
         raise ClassMapError(f"{request.real} has {len(real.class_names)} class; a classifier needs two or more.")
     data = TrainingData(
         real,
         _load_val(request).require_labels().with_class_names(real.class_names),
-        _open(request.synthetic, request, hold_out=False) if request.synthetic else None,
-        load_source(request.outliers, image_size=request.image_size, labelled=False) if request.outliers else None,
+        _open(request.synthetic, request, "train", hold_out=False) if request.synthetic else None,
+        _open(request.outliers, request, "train", labelled=False) if request.outliers else None,
     )
     if ranks.first:
         ranks.wait()
@@ -212,20 +214,27 @@ def _load(request: TrainingRequest, ranks: Ranks) -> TrainingData:
 
 def _load_val(request: TrainingRequest) -> ImageSet:
     """Load the validation images: of a source that was named for it, all of the split or set that it names."""
-    name, size = request.val, request.image_size
+    name = request.val
     if name is None and can_stream(request.real):
         raise InputError(f"{request.real} is a set of one split: name other images to validate on (--val).")
     if name is None:
-        return load_source(request.real, "val", image_size=size)
+        return _hold(request.real, request, "val")
     if can_stream(name):
-        return load_source(name, "train", image_size=size, hold_out=False)
-    return load_source(name, "test" if SourceName.parse(name).split else "val", image_size=size)
+        return _hold(name, request, "train", hold_out=False)
+    return _hold(name, request, "test" if SourceName.parse(name).split else "val")
 
 
-def _open(name: str, request: TrainingRequest, hold_out: bool = True) -> ImageSet | StreamedSet:
+def _open(name: str, request: TrainingRequest, split: Split, **options: bool) -> ImageSet | StreamedSet:
+    """Stream a source, if that is asked for and it is a set; else hold it."""
     if request.storage == "stream" and can_stream(name):
         return open_stream(name, image_size=request.image_size)
-    return load_source(name, "train", image_size=request.image_size, hold_out=hold_out)
+    return _hold(name, request, split, **options)
+
+
+def _hold(name: str, request: TrainingRequest, split: Split, **options: bool) -> ImageSet:
+    """Hold a source in memory, or in a file that is mapped into it."""
+    storage: Literal["memory", "mapped"] = "mapped" if request.storage == "mapped" else "memory"
+    return load_source(name, split, image_size=request.image_size, storage=storage, **options)
 
 
 def _manifest(request: TrainingRequest, data: TrainingData) -> Manifest | None:
