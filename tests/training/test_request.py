@@ -86,14 +86,29 @@ def test_alpha_is_for_synthetic_data_only(options: dict[str, Any], alpha: float,
         ({"outliers": "textures"}, "the method ce takes no outliers"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_what_does_not_fit_together_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         resolve_request("real", **options)
-    preset = {name: value for name, value in options.items() if name not in ("synthetic", "outliers")}
-    if preset != {"alpha": 0.5} and preset:
-        with pytest.raises(InputError, match=message):
-            rest = {name: value for name, value in options.items() if name not in preset}
-            resolve_request("real", preset=preset_file(tmp_path, yaml.safe_dump(preset)), **rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("alpha: much", "alpha must be a number"),
+        ("seeds: 012x", r"seeds must be .* not \['012x'\]"),
+        ("seeds: 3.5", r"seeds must be .* not \[3\.5\]"),
+        ("image_size: big", "image_size must be from 1 to 4096, not 'big'"),
+        ("storage: 5", "storage must be one of"),
+        ("learning_rate: fast", "learning_rate must be a number above 0, not 'fast'"),
+        ("epochs: [1, 2]", "epochs must be a whole number"),
+        ("method: 5", "method must be a text"),
+        ("nesterov: maybe", "nesterov must be true or false"),
+        ("mean: 0.5\nstd: 0.5", "three numbers each"),
+    ],
+)
+def test_a_preset_whose_value_is_of_the_wrong_kind_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        resolve_request("real", synthetic="s", preset=preset_file(tmp_path, text))
 
 
 def test_an_unknown_keyword_of_train_is_refused_with_a_near_guess(tmp_path: Path) -> None:
