@@ -89,7 +89,7 @@ def command(
     ] = None,
     every_real: Annotated[
         bool | None,
-        typer.Option("--every-real", help="Make epochs long enough to see every real image.", rich_help_panel=_RECIPE),
+        typer.Option(help="Make epochs long enough to see every real image.", rich_help_panel=_RECIPE),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the real images.", show_default="60", rich_help_panel=_RECIPE)
@@ -150,10 +150,10 @@ def command(
         str | None, typer.Option(help="fp32, bf16 or fp16.", show_default="fp32", rich_help_panel=_SPEED)
     ] = None,
     channels_last: Annotated[
-        bool | None, typer.Option("--channels-last", help="For GPUs with tensor cores.", rich_help_panel=_SPEED)
+        bool | None, typer.Option(help="For GPUs with tensor cores.", rich_help_panel=_SPEED)
     ] = None,
     compile: Annotated[
-        bool | None, typer.Option("--compile", help="Compile the step (torch.compile).", rich_help_panel=_SPEED)
+        bool | None, typer.Option(help="Compile the step (torch.compile).", rich_help_panel=_SPEED)
     ] = None,
 ) -> None:
     """Train a classifier for each seed; with --synthetic, under the SIO objective.

@@ -68,7 +68,7 @@ class Classifier(nn.Module):
             raise InputError(f"a classifier needs two or more classes with different names, not {self.class_names}.")
         if mean is None and std is None:
             mean, std = own_normalisation(network) or ([0.5] * 3, [0.5] * 3)
-        mean, std = _check_normalisation(mean, std)
+        mean, std = check_normalisation(mean, std)
         self.network = build_network(network, image_size, network_config)
         self.config: dict[str, Any] = {
             "network": network,
@@ -148,14 +148,21 @@ class Classifier(nn.Module):
         return classifier.eval()
 
 
-def _check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[list[float], list[float]]:
-    if mean is None or std is None or len(mean) != 3 or len(std) != 3:
-        raise InputError(f"mean and std must be three numbers each, not {mean} and {std}.")
-    if not all(isinstance(number, int | float) for number in (*mean, *std)):
+def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[list[float], list[float]]:
+    """Give mean and standard deviation of the three channels as lists.
+
+    Raises:
+        InputError: They are no three numbers each, or out of range.
+    """
+    if not all(_is_three_numbers(value) for value in (mean, std)) or mean is None or std is None:
         raise InputError(f"mean and std must be three numbers each, not {mean} and {std}.")
     if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise InputError(f"mean and std must be finite, and std above 0, not {mean} and {std}.")
     return list(mean), list(std)
+
+
+def _is_three_numbers(value: object) -> bool:
+    return isinstance(value, Sequence) and len(value) == 3 and all(isinstance(number, int | float) for number in value)
 
 
 def _check_load_size(load_size: int | None, image_size: int) -> int:
