@@ -30,6 +30,7 @@ bench: $(VENV)/.dev  ## Measure speed and memory; tables and JSON
 	$(BIN)/python benchmarks/sets.py
 	$(BIN)/python benchmarks/importing.py
 	$(BIN)/python benchmarks/measure.py
+	$(BIN)/python benchmarks/streaming.py
 	$(BIN)/python benchmarks/mixing.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/gpu.py

@@ -36,11 +36,11 @@ WORK = {
 }
 
 
-def compile_set(folder: Path) -> None:
-    per_class = SAMPLES // len(NAMES)
+def compile_set(folder: Path, samples: int = SAMPLES) -> None:
+    per_class = samples // len(NAMES)
     sources = (SourceFile("photographs", "0" * 64),)
     recipe = Compilation("import", sources, {}, "0" * 64, NAMES, (per_class,) * len(NAMES), SIZE)
-    layout, pixels = Layout(recipe), load_patches(SAMPLES)
+    layout, pixels = Layout(recipe), load_patches(samples)
 
     def draw(index: int) -> Iterator[Batch]:
         rows = [layout.start(index) + place for place in range(layout.size(index))]

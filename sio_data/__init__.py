@@ -2,9 +2,10 @@
 
 Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `import_set` (import),
 `describe` (info), `draw_preview` (preview), `build_gallery` (gallery), `verify`, `repair`, `regenerate`, `measure`,
-`filter_set` (filter), `train`, `evaluate`, `publish`, `fetch` and `quickstart`. `load_source`, `ImageSet`,
-`MixedBatches`, `sio_loss` and `Classifier` serve one's own training loop; `sio_data.detection` holds the detectors.
-Names are imported when they are first used, so that `import sio_data` is instant.
+`filter_set` (filter), `train`, `evaluate`, `publish`, `fetch` and `quickstart`. `load_source`, `open_stream`,
+`ImageSet`, `MixedBatches`, `sio_loss` and `Classifier` serve one's own training loop;
+`sio_data.detection` holds the detectors. Names are imported when they are first used, so that `import sio_data` is
+instant.
 """
 
 from importlib import import_module
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sio_data.repairs import repair
     from sio_data.sets import open_set
     from sio_data.sources import load_source
+    from sio_data.streaming import open_stream
     from sio_data.training.checkpoint import Classifier
     from sio_data.training.objective import sio_loss
     from sio_data.training.series import train
@@ -62,6 +64,7 @@ _HOMES = {
     "load_source": "sio_data.sources",
     "measure": "sio_data.quality.measurement",
     "open_set": "sio_data.sets",
+    "open_stream": "sio_data.streaming",
     "publish": "sio_data.hub.publishing",
     "quickstart": "sio_data.demo",
     "regenerate": "sio_data.regeneration",
@@ -93,6 +96,7 @@ __all__ = [
     "load_source",
     "measure",
     "open_set",
+    "open_stream",
     "publish",
     "quickstart",
     "regenerate",

@@ -1,9 +1,12 @@
 """The command line that repeats a call: what cards and reports quote."""
 
 import inspect
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+_PARAMETER = re.compile(r"(?<==)/[^,]*")  # one that is an absolute path
 
 
 def command_line(command: str, positional: Sequence[str] = (), /, **options: object) -> str:
@@ -39,11 +42,14 @@ def _texts(value: object) -> list[str]:
 def shown_place(place: str) -> str:
     """Give a place as others may see it: of an absolute path only the last part, after `…/`.
 
-    A word before it, as in `transformers:/home/me/vit`, stays.
+    A word before it, as in `transformers:/home/me/vit`, stays, and so do parameters' names, as in
+    `pixmix:pictures=/home/me/fractals`.
     """
     kind, colon, rest = place.partition(":")
     if colon and kind.isalnum() and rest.startswith("/") and not rest.startswith("//"):
         return f"{kind}:{shown_place(rest)}"
+    if colon and kind.isalnum() and "=" in rest:
+        return f"{kind}:{_PARAMETER.sub(lambda found: shown_place(found[0]), rest)}"
     path = Path(place)
     return f"…/{path.name}" if path.is_absolute() else place
 

@@ -11,7 +11,7 @@ from sio_data.files import as_folder, read_json
 from sio_data.layout import Layout
 from sio_data.manifest import MANIFEST, Manifest, find_sets
 from sio_data.records import RECORDS
-from sio_data.runs import CONFIG, WEIGHTS, find_runs, read_record
+from sio_data.runs import CONFIG, LOG, WEIGHTS, find_runs, find_unfinished, read_record
 
 
 @dataclass(frozen=True)
@@ -127,23 +127,54 @@ class CheckpointDescription:
 
 
 @dataclass(frozen=True)
+class UnfinishedDescription:
+    """How far a training is that was interrupted, or still runs.
+
+    Attributes:
+        folder: Where it lies.
+        epochs_done: How many epochs its log tells of.
+        training: Its record.
+    """
+
+    folder: Path
+    epochs_done: int
+    training: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as a JSON object."""
+        return {
+            "kind": "unfinished",
+            "folder": str(self.folder),
+            "epochs_done": self.epochs_done,
+            "training": dict(self.training),
+        }
+
+
+@dataclass(frozen=True)
 class RunsDescription:
     """What a folder of runs holds.
 
     Attributes:
         folder: Where they lie.
         runs: One checkpoint a seed, in the order of the seeds.
+        unfinished: Those that are not finished, in the order of the seeds.
     """
 
     folder: Path
     runs: tuple[CheckpointDescription, ...]
+    unfinished: tuple[UnfinishedDescription, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it as a JSON object."""
-        return {"kind": "runs", "folder": str(self.folder), "runs": [run.to_json() for run in self.runs]}
+        return {
+            "kind": "runs",
+            "folder": str(self.folder),
+            "runs": [run.to_json() for run in self.runs],
+            "unfinished": [run.to_json() for run in self.unfinished],
+        }
 
 
-Description = SetDescription | BundleDescription | CheckpointDescription | RunsDescription
+Description = SetDescription | BundleDescription | CheckpointDescription | UnfinishedDescription | RunsDescription
 
 
 def describe(folder: str | Path) -> Description:
@@ -151,7 +182,7 @@ def describe(folder: str | Path) -> Description:
 
     Args:
         folder: A folder or URL: a synthetic set, complete or not, a bundle of such, a checkpoint, or the runs that
-            `train` made.
+            `train` made, finished or not.
 
     Raises:
         InputError: It is none of these.
@@ -176,13 +207,24 @@ def _describe_set(folder: Path) -> SetDescription:
     return SetDescription(folder, manifest, len(there & planned))
 
 
-def _describe_runs(folder: Path) -> CheckpointDescription | RunsDescription:
+def _describe_runs(folder: Path) -> CheckpointDescription | UnfinishedDescription | RunsDescription:
+    unfinished = tuple(map(_describe_unfinished, find_unfinished(folder)))
+    if unfinished and unfinished[0].folder == folder:
+        return unfinished[0]
     try:
         runs = find_runs(folder)
     except InputError as error:
-        raise InputError(f"{folder} holds no synthetic set, no checkpoint and no runs of one.") from error
+        if not unfinished:
+            raise InputError(f"{folder} holds no synthetic set, no checkpoint and no runs of one.") from error
+        runs = []
     described = tuple(map(_describe_checkpoint, runs))
-    return described[0] if runs == [folder] else RunsDescription(folder, described)
+    return described[0] if runs == [folder] else RunsDescription(folder, described, unfinished)
+
+
+def _describe_unfinished(folder: Path) -> UnfinishedDescription:
+    log = folder / LOG
+    rows = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    return UnfinishedDescription(folder, max(0, len(rows) - 1), read_record(folder))
 
 
 def _describe_checkpoint(folder: Path) -> CheckpointDescription:

@@ -11,7 +11,12 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 RECORD = "training.json"
 CARD = "README.md"
-RUN_NAME = re.compile(r"seed-\d+")
+LOG = "log.csv"
+FORMAT = "sio-data/checkpoint/1"
+"""What the record of a training of ours says it is."""
+
+_RUN_NAME = re.compile(r"seed-\d+")
+_UNFINISHED_NAME = re.compile(rf"\.({_RUN_NAME.pattern})\.unfinished")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -20,6 +25,29 @@ def read_record(folder: Path) -> dict[str, Any]:
         return read_json(folder / RECORD)
     except InputError:
         return {}
+
+
+def is_run(entry: Path) -> bool:
+    """Tell whether a folder is a run of ours."""
+    return bool(_RUN_NAME.fullmatch(entry.name)) and read_record(entry).get("format") == FORMAT
+
+
+def unfinished_place(run: Path) -> Path:
+    """Give the folder that a run lies in until it is finished."""
+    return run.with_name(f".{run.name}.unfinished")
+
+
+def is_unfinished(entry: Path) -> bool:
+    """Tell whether a folder is that of an unfinished run, by its name."""
+    return bool(_UNFINISHED_NAME.fullmatch(entry.name))
+
+
+def find_unfinished(folder: str | Path) -> list[Path]:
+    """List the unfinished runs of a folder: itself, or those in it in the order of the seeds."""
+    folder = as_folder(folder)
+    places = [folder] if is_unfinished(folder) else [path for path in folder.glob(".seed-*") if is_unfinished(path)]
+    found = [place for place in places if read_record(place).get("format") == FORMAT]
+    return sorted(found, key=lambda place: int(place.name.removeprefix(".seed-").removesuffix(".unfinished")))
 
 
 def find_runs(folder: str | Path) -> list[Path]:
@@ -31,7 +59,7 @@ def find_runs(folder: str | Path) -> list[Path]:
     folder = as_folder(folder)
     if (folder / CONFIG).is_file():
         return [folder]
-    runs = [path.parent for path in folder.glob(f"seed-*/{CONFIG}") if RUN_NAME.fullmatch(path.parent.name)]
+    runs = [path.parent for path in folder.glob(f"seed-*/{CONFIG}") if _RUN_NAME.fullmatch(path.parent.name)]
     runs.sort(key=lambda run: int(run.name.removeprefix("seed-")))
     if not runs:
         raise InputError(f"{folder} holds no checkpoint. Train one with: sio-data train.")

@@ -13,7 +13,7 @@ A source is named by a text:
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,12 +26,16 @@ from sio_data.hub.names import HubName
 from sio_data.image_set import UNLABELLED, ImageSet
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
 from sio_data.manifest import MANIFEST, Manifest
+from sio_data.mapped import map_images
 from sio_data.progress import progress
 from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.sets import open_set
 from sio_data.source_names import SourceName, Split, choose_split, find_split
 from sio_data.splits import open_splits
 
+Storage = Literal["memory", "mapped"]
+
+STORAGES = ("memory", "mapped")
 _HELD_OUT = 0.1  # of the training split, where a data set has no validation split
 
 
@@ -42,8 +46,9 @@ def load_source(
     image_size: int | None = None,
     labelled: bool = True,
     hold_out: bool = True,
+    storage: Storage = "memory",
 ) -> ImageSet:
-    """Load a split of a source into memory.
+    """Load a split of a source.
 
     Where a data set has no validation split, a tenth of its training split is held out for it: the same tenth always,
     class by class, and never part of `train`. A `#split` in the name stands for a data set of that split alone: `test`
@@ -57,6 +62,9 @@ def load_source(
         labelled: Whether labels are needed. Without them all labels are -1, and a data set of one split gives that
             split, whichever is asked for.
         hold_out: Whether `train` leaves the held-out tenth out. Synthetic data need no validation split.
+        storage: `memory`, or `mapped`: the images are decoded once, into a file in the cache of `datasets`, which takes
+            `3 * H * H` bytes for each. It is mapped into memory, so that only what is used takes any; the next call
+            opens it at once. Embedded sources stay in memory.
 
     Returns:
         The images: uint8 [N, 3, H, H], RGB.
@@ -67,13 +75,17 @@ def load_source(
     """
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
         raise InputError(f"image_size must be from 1 to {MAX_IMAGE_SIZE}, not {image_size}.")
+    if storage not in STORAGES:
+        raise UnknownNameError("storage", storage, STORAGES)
     source = SourceName.parse(name)
     if not source.hub and source.path in EMBEDDED:
         images = _resized(_load_embedded(source, split, hold_out and labelled), image_size)
+    elif storage == "mapped" and (manifest := find_manifest(name)):
+        images = _map_synthetic(source, manifest, split, labelled, image_size)
     elif folder := _find_set(source):
         images = _resized(_load_synthetic(source, folder, split, labelled), image_size)
     else:
-        images = _load_dataset(source, split, image_size, labelled, hold_out and labelled)
+        images = _load_dataset(source, split, image_size, labelled, hold_out and labelled, storage)
     return images if labelled else images.without_labels()
 
 
@@ -115,10 +127,39 @@ def _load_embedded(source: SourceName, split: Split, hold_out: bool) -> ImageSet
 
 
 def _load_synthetic(source: SourceName, folder: Path, split: Split, labelled: bool) -> ImageSet:
+    _check_synthetic_split(source, split, labelled)
+    return replace(_read_set(source, folder), name=source.path)
+
+
+def _map_synthetic(
+    source: SourceName, manifest: Manifest, split: Split, labelled: bool, image_size: int | None
+) -> ImageSet:
+    _check_synthetic_split(source, split, labelled)
+    size = image_size or manifest.recipe.image_size
+    key = ["set", manifest.digest, size]
+    return map_images(key, lambda: _decode_set(source, size), manifest.recipe.class_names, source.path)
+
+
+def _decode_set(source: SourceName, size: int) -> Iterator[tuple[Pixels, int]]:
+    folder = _find_set(source)
+    if folder is None:
+        raise InputError(f"{source} is no synthetic set any more.")
+    if source.hub:
+        from sio_data.hub.caching import check_cached
+
+        check_cached(HubName(source.path, source.revision), folder)
+    synthetic = open_set(folder)
+    with progress(f"decoding {source.path}", synthetic.manifest.recipe.samples) as advance:
+        for sample in synthetic.samples():
+            image = sample.image if len(sample.image) == size else fit_square(Image.fromarray(sample.image), size)
+            yield image, sample.label
+            advance(1, "")
+
+
+def _check_synthetic_split(source: SourceName, split: Split, labelled: bool) -> None:
     if source.split not in (None, "train") or (labelled and split != "train"):
         hint = "A synthetic set goes beside real data (--synthetic), not in their place."
         raise UnknownNameError(f"split of the synthetic set {source.path}", source.split or split, ["train"], hint)
-    return replace(_read_set(source, folder), name=source.path)
 
 
 def _read_set(source: SourceName, folder: Path) -> ImageSet:
@@ -136,7 +177,9 @@ def _resized(images: ImageSet, size: int | None) -> ImageSet:
     return replace(images, images=_stack([fit_square(picture, size) for picture in pictures]))
 
 
-def _load_dataset(source: SourceName, split: Split, image_size: int | None, labelled: bool, hold_out: bool) -> ImageSet:
+def _load_dataset(
+    source: SourceName, split: Split, image_size: int | None, labelled: bool, hold_out: bool, storage: Storage
+) -> ImageSet:
     whole = open_splits(source)
     chosen = _choose_split(source, list(whole), split, labelled)
     rows = whole[chosen]
@@ -146,11 +189,18 @@ def _load_dataset(source: SourceName, split: Split, image_size: int | None, labe
         class_names = tuple(rows.features[label_column].names)
     else:
         labels, class_names = torch.full((len(rows),), UNLABELLED), ()
-    if hold_out and split != "test" and (source.split or find_split(list(whole), "val") is None):
+    cut = hold_out and split != "test" and bool(source.split or find_split(list(whole), "val") is None)
+    key = ["dataset", [file["filename"] for file in rows.cache_files], cut and split, image_column, image_size]
+    if cut:
         part = _held_out(labels, source)[split]
         rows, labels = rows.select(part), labels[part]
-    images = _read_images(rows, image_column, image_size, source)
-    return ImageSet(images, labels, class_names, source.path)
+    if not len(rows):
+        raise InputError(f"{source.path} holds no image.")
+    pictures = _read_images(rows, image_column, image_size, source)
+    if storage == "mapped" and rows.cache_files:
+        mapped = map_images(key, lambda: zip(pictures, labels.tolist(), strict=True), class_names, source.path)
+        return replace(mapped, labels=labels)
+    return ImageSet(_stack(list(pictures)), labels, class_names, source.path)
 
 
 def _held_out(labels: torch.Tensor, source: SourceName) -> dict[str, list[int]]:
@@ -175,8 +225,7 @@ def _choose_split(source: SourceName, names: list[str], split: Split, labelled: 
     return found
 
 
-def _read_images(rows: Any, column: str, image_size: int | None, source: SourceName) -> torch.Tensor:
-    images: list[Pixels] = []
+def _read_images(rows: Any, column: str, image_size: int | None, source: SourceName) -> Iterator[Pixels]:
     size = image_size
     pictures = iter(rows.select_columns(column))
     with progress(f"reading {source.path}", len(rows)) as advance:
@@ -188,11 +237,8 @@ def _read_images(rows: Any, column: str, image_size: int | None, source: SourceN
                     f"{source.path}: images differ in size or are not square "
                     f"({size}x{size}, {picture.width}x{picture.height}). Give --image-size."
                 )
-            images.append(fit_square(picture, size))
+            yield fit_square(picture, size)
             advance(1, "")
-    if not images:
-        raise InputError(f"{source.path} holds no image.")
-    return _stack(images)
 
 
 def _next_picture(rows: Iterator[dict[str, Any]], column: str, what: str) -> Image.Image:

@@ -1,15 +1,21 @@
 """sio-data info."""
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sio_data.texts import printable
 
 if TYPE_CHECKING:
-    from sio_data.description import BundleDescription, CheckpointDescription, Description, SetDescription
+    from sio_data.description import (
+        BundleDescription,
+        CheckpointDescription,
+        Description,
+        SetDescription,
+        UnfinishedDescription,
+    )
 
 EXAMPLES = "Example: sio-data info demo/synthetic"
 
@@ -55,7 +61,12 @@ def _print_rows(rows: list[tuple[str, str]]) -> None:
 
 
 def _rows(found: "Description") -> Iterator[tuple[str, str]]:
-    from sio_data.description import BundleDescription, CheckpointDescription, SetDescription
+    from sio_data.description import (
+        BundleDescription,
+        CheckpointDescription,
+        SetDescription,
+        UnfinishedDescription,
+    )
 
     if isinstance(found, SetDescription):
         yield from _set_rows(found)
@@ -63,10 +74,17 @@ def _rows(found: "Description") -> Iterator[tuple[str, str]]:
         yield from _bundle_rows(found)
     elif isinstance(found, CheckpointDescription):
         yield from _checkpoint_rows(found)
+    elif isinstance(found, UnfinishedDescription):
+        yield "unfinished", f"{found.folder}; go on with the command below"
+        yield "reached", _reached(found)
+        yield from _training_rows(found.training)
     else:
         yield "runs", f"{len(found.runs)} in {found.folder}"
         for run in found.runs:
-            yield run.folder.name, f"{run.network}, {len(run.class_names)} classes, {_accuracy(run)}"
+            what = f"{run.network}{_method(run.training)}, {len(run.class_names)} classes"
+            yield run.folder.name, f"{what}, {_accuracy(run)}"
+        for left in found.unfinished:
+            yield left.folder.name, f"unfinished, {_reached(left)}"
 
 
 def _set_rows(found: "SetDescription") -> Iterator[tuple[str, str]]:
@@ -98,20 +116,40 @@ def _bundle_rows(found: "BundleDescription") -> Iterator[tuple[str, str]]:
 
 
 def _checkpoint_rows(found: "CheckpointDescription") -> Iterator[tuple[str, str]]:
-    training = found.training
     yield "checkpoint", str(found.folder)
     yield "network", found.network
     yield "classes", _some([_cut(name) for name in found.class_names])
     yield "images", f"{found.image_size}x{found.image_size} pixels"
     yield "weights", _size(found.bytes)
     yield "accuracy", _accuracy(found)
+    for field in ("seed", "epoch"):
+        yield field, _text(found.training.get(field))
+    yield from _training_rows(found.training)
+
+
+def _training_rows(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "trained on", f"{_text(training.get('real'))} with synthetic {_text(training.get('synthetic'))}"
-    for field in ("synthetic_set", "seed", "epoch"):
-        yield field, _text(training.get(field))
-    settings = training.get("settings")
-    for field, item in (settings if isinstance(settings, dict) else {}).items():
+    yield "synthetic_set", _text(training.get("synthetic_set"))
+    for field in ("outliers", "val"):
+        if training.get(field):
+            yield field, _text(training[field])
+    for field, item in _settings(training).items():
         yield f"  {field}", _text(item)
     yield "command", _text(training.get("command"))
+
+
+def _settings(training: Mapping[str, Any]) -> dict[str, Any]:
+    settings = training.get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def _method(training: Mapping[str, Any]) -> str:
+    method = _settings(training).get("method", "ce")
+    return "" if method == "ce" else f", {method}"
+
+
+def _reached(found: "UnfinishedDescription") -> str:
+    return f"{found.epochs_done} of {_text(_settings(found.training).get('epochs'))} epochs done"
 
 
 def _accuracy(run: "CheckpointDescription") -> str:

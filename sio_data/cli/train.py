@@ -1,5 +1,6 @@
 """sio-data train."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +40,10 @@ def command(
     image_size: ImageSize = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="Hold images in memory, mapped from a file, or stream sets.", show_default="memory"),
+        typer.Option(
+            help="Where images are held: memory, mapped (a file) or stream (sets, from their shards).",
+            show_default="memory",
+        ),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="One run each.", show_default="0,1,2")] = None,
     device: Device = None,
@@ -49,7 +53,10 @@ def command(
     method: Annotated[
         str | None,
         typer.Option(
-            help="Training method, like ce or logitnorm:temperature=0.05.", show_default="ce", rich_help_panel=_RECIPE
+            help="Training method: ce, cutmix, godin, logitnorm, mcd, mixoe, mixup, oe, pixmix, regmixup, rotpred, "
+            "t2fnorm or vos, with parameters like logitnorm:temperature=0.05.",
+            show_default="ce",
+            rich_help_panel=_RECIPE,
         ),
     ] = None,
     network: Annotated[
@@ -82,7 +89,7 @@ def command(
     ] = None,
     every_real: Annotated[
         bool | None,
-        typer.Option("--every-real", help="Make epochs long enough to see every real image.", rich_help_panel=_RECIPE),
+        typer.Option(help="Make epochs long enough to see every real image.", rich_help_panel=_RECIPE),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the real images.", show_default="60", rich_help_panel=_RECIPE)
@@ -143,10 +150,10 @@ def command(
         str | None, typer.Option(help="fp32, bf16 or fp16.", show_default="fp32", rich_help_panel=_SPEED)
     ] = None,
     channels_last: Annotated[
-        bool | None, typer.Option("--channels-last", help="For GPUs with tensor cores.", rich_help_panel=_SPEED)
+        bool | None, typer.Option(help="For GPUs with tensor cores.", rich_help_panel=_SPEED)
     ] = None,
     compile: Annotated[
-        bool | None, typer.Option("--compile", help="Compile the step (torch.compile).", rich_help_panel=_SPEED)
+        bool | None, typer.Option(help="Compile the step (torch.compile).", rich_help_panel=_SPEED)
     ] = None,
 ) -> None:
     """Train a classifier for each seed; with --synthetic, under the SIO objective.
@@ -174,7 +181,10 @@ def command(
         raise InputError("name the folder of the runs (--out).")
     from sio_data import train
 
-    for one in train(real, out, device=device, save_seconds=save_seconds, tensorboard=tensorboard, **options):
+    runs = train(real, out, device=device, save_seconds=save_seconds, tensorboard=tensorboard, **options)
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several ranks, one tells
+    for one in runs:
         typer.echo(f"{one.folder}: val accuracy {one.val_accuracy:.2%}{'' if one.made else ' (was there)'}")
 
 

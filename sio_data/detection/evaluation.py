@@ -169,7 +169,7 @@ def _name(checkpoint: str | Path, all_of_them: Sequence[str | Path]) -> str:
 
 
 def _common_size(classifiers: Mapping[Path, Classifier]) -> int:
-    sizes = {classifier.image_size for classifier in classifiers.values()}
+    sizes = {classifier.load_size for classifier in classifiers.values()}
     if len(sizes) > 1:
         raise InputError(f"the checkpoints are for images of different sizes ({sorted(sizes)}); evaluate them apart.")
     return sizes.pop()

@@ -9,6 +9,7 @@ import torch
 
 from sio_data.errors import InputError
 from sio_data.image_set import ImageSet
+from sio_data.training.augmentation import centre
 
 if TYPE_CHECKING:
     from sio_data.training.checkpoint import Classifier
@@ -65,12 +66,14 @@ def compute_outputs(classifier: "Classifier", images: ImageSet, device: torch.de
 
     Args:
         classifier: In evaluation mode, on `device`.
-        images: Of the classifier's size, with labels in its class map.
+        images: Of the classifier's `load_size`, with labels in its class map.
         device: Where to run.
 
     Returns:
         Outputs on the CPU, float32.
     """
-    features = torch.cat([classifier.features(part.to(device)).cpu() for part in images.images.split(_BATCH)])
+    size = classifier.image_size
+    parts = images.images.split(_BATCH)
+    features = torch.cat([classifier.features(centre(part.to(device), size)).cpu() for part in parts])
     logits = torch.cat([classifier.head(part.to(device)).cpu() for part in features.split(_BATCH)])
     return Outputs(logits, features, images.labels)

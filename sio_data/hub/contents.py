@@ -21,7 +21,7 @@ from sio_data.set_card import read_notes
 from sio_data.source_names import SourceName
 from sio_data.training.card import Measured, Measurements, render_checkpoint_card
 from sio_data.training.checkpoint import Classifier, runs_hint
-from sio_data.training.record import check_record
+from sio_data.training.record import SOURCES, check_record
 from sio_data.verification import verify
 
 
@@ -99,7 +99,7 @@ class CheckpointContents:
         self._record = check_record(folder) if (folder / RECORD).exists() else {}
         self._measured = read_measurements(results, folder) if results else None
         self.licence = choose_licence(licence, self._record.get("synthetic_licence") or "")
-        sources = (SourceName.parse(name) for name in map(self._record.get, ("synthetic", "real")) if name)
+        sources = (SourceName.parse(name) for name in map(self._record.get, ("synthetic", "real", "outliers")) if name)
         self.links = tuple(check_repository(source.path) for source in sources if source.hub)
 
     def markers(self, paths: Collection[str]) -> list[str]:
@@ -133,9 +133,10 @@ class CheckpointContents:
 
 def _for_others(record: dict[str, Any]) -> dict[str, Any]:
     """Of paths of this machine, tell only the last part."""
-    shown: dict[str, Any] = {name: shown_place(record[name]) for name in ("real", "synthetic") if record.get(name)}
-    if "network" in record["settings"]:
-        shown["settings"] = record["settings"] | {"network": shown_place(str(record["settings"]["network"]))}
+    shown: dict[str, Any] = {name: shown_place(record[name]) for name in SOURCES if record.get(name)}
+    settings = record["settings"]
+    choices = {name: shown_place(str(settings[name])) for name in ("network", "method") if name in settings}
+    shown["settings"] = settings | choices
     if "command" in record:
         shown["command"] = shlex.join(map(shown_place, shlex.split(record["command"])))
     return record | shown

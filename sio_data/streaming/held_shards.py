@@ -1,7 +1,8 @@
-"""Shards in memory, and their samples one by one."""
+"""The images of a shard in memory, one by one."""
 
-import tarfile
 from itertools import chain
+from mmap import mmap
+from tarfile import BLOCKSIZE
 from threading import Event
 
 from sio_data.compilation import SetRecipe
@@ -15,16 +16,16 @@ from sio_data.streaming.bad_samples import BadSamples
 from sio_data.streaming.salvage import salvage
 from sio_data.streaming.stores import Store
 
-_SIZE_FIELD = slice(124, 135)
+_SIZE_START, _SIZE_END = 124, 135  # of the field in a header
 
-_File = tuple[memoryview, int]  # the image's file, and the label
+_File = tuple[bytes, int]  # an image's file, and its label
 
 
 class HeldShard:
-    """A shard in memory.
+    """The images of a shard in memory, as files.
 
     Args:
-        data: The whole file.
+        data: The whole shard.
         sound: Whether it has the hash that was recorded.
         record: What it should be.
         recipe: What the set holds.
@@ -40,7 +41,7 @@ class HeldShard:
         self._size = recipe.image_size
         self._bad = bad
         files = _find_files(data, record, recipe) if sound else None
-        self._files = self._salvage(data, record, recipe) if files is None else files
+        self._keep(files or self._salvage(data, record, recipe))
 
     def open(self, sample: int) -> tuple[bytes | Pixels, int]:
         """Give a sample by its place in the shard; if it is bad, the next sound one, after the last one the first.
@@ -51,18 +52,30 @@ class HeldShard:
         Raises:
             CorruptSetError: Too many samples are bad, or all of this shard.
         """
-        for place in chain(range(sample, len(self._files)), range(sample)):
-            found = self._files[place]
+        for place in chain(range(sample, len(self._places)), range(sample)):
+            found = self._places[place]
             if found is None:
                 continue
-            file, label = found
+            file, label = self._memory[found[0] : found[1]], found[2]
             try:
                 rows = unpack_png(file, self._size)
-                return decode(bytes(file), self._size) if rows is None else rows, label
+                return decode(file, self._size) if rows is None else rows, label
             except InputError as error:
-                self._files[place] = None
+                self._places[place] = None
                 self._skip(place, error)
         raise CorruptSetError(f"{self._path} holds no sample that can be read.")
+
+    def _keep(self, files: list[_File | None]) -> None:
+        """Copy the files into memory of their own, which goes back to the system as soon as the shard is let go.
+
+        What several threads take from the allocator and let go in turn leaves holes: after some windows, half as much
+        again would be in use.
+        """
+        self._memory = mmap(-1, 1 + sum(len(file[0]) for file in files if file))
+        self._places: list[tuple[int, int, int] | None] = []
+        for file in files:
+            start = self._memory.tell()
+            self._places.append((start, start + self._memory.write(file[0]), file[1]) if file else None)
 
     def _salvage(self, data: bytes, record: ShardRecord, recipe: SetRecipe) -> list[_File | None]:
         files: list[_File | None] = []
@@ -71,7 +84,7 @@ class HeldShard:
                 self._skip(place, sample)
                 files.append(None)
             else:
-                files.append((memoryview(sample.data), sample.label))
+                files.append((sample.data, sample.label))
         return files
 
     def _skip(self, place: int, error: InputError) -> None:
@@ -94,29 +107,24 @@ def load_shard(store: Store, record: ShardRecord, recipe: SetRecipe, bad: BadSam
 
 
 def _find_files(data: bytes, record: ShardRecord, recipe: SetRecipe) -> list[_File | None] | None:
-    """Find the samples of a shard with the right hash by their sizes; None if they are not where they must be."""
+    """Find the images of a shard that has the right hash; None if its samples are not where they must be."""
     files: list[_File | None] = []
-    view, place, start = memoryview(data), 0, first_index(record, recipe)
-    image_end, classes = f"{recipe.image_format}\0".encode(), len(recipe.class_names)
+    place, start, classes = 0, first_index(record, recipe), len(recipe.class_names)
+    ends = (f"{recipe.image_format}\0".encode(), b"cls\0", b"json\0")
     try:
         for index in range(start, start + record.samples):
-            key = b"%09d." % index
-            image, place = _find_member(data, place, key + image_end)
-            text, place = _find_member(data, place, key + b"cls\0")
-            _, place = _find_member(data, place, key + b"json\0")
-            label = int(data[text])
+            key, members = b"%09d." % index, []
+            for end in ends:
+                size = int(data[place + _SIZE_START : place + _SIZE_END], 8)
+                if size < 0 or not data.startswith(key + end, place):
+                    return None
+                place += BLOCKSIZE
+                members.append(data[place : place + size])
+                place += size + -size % BLOCKSIZE
+            label = int(members[1])
             if not 0 <= label < classes:
                 return None
-            files.append((view[image], label))
+            files.append((members[0], label))
     except ValueError:
         return None
-    return files
-
-
-def _find_member(data: bytes, place: int, name: bytes) -> tuple[slice, int]:
-    """Give where the content of the member whose header is at a place lies, and where the next header is."""
-    size = int(data[place + _SIZE_FIELD.start : place + _SIZE_FIELD.stop], 8)
-    start = place + tarfile.BLOCKSIZE
-    if size < 0 or start + size > len(data) or not data.startswith(name, place):
-        raise ValueError(name)
-    return slice(start, start + size), start + size + -size % tarfile.BLOCKSIZE
+    return files if place <= len(data) else None

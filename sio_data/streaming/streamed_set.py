@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from threading import Event
 
 import numpy as np
@@ -108,8 +109,13 @@ class StreamedSet:
     def _decode(self, picked: Sequence[tuple[HeldShard, int]]) -> Decoded:
         recipe = self.manifest.recipe
         images, labels = decode_samples(picked, recipe.image_size, self.image_size)
-        lookup = torch.tensor([self.class_names.index(name) for name in recipe.class_names])
-        return images, lookup[labels]
+        return images, self._lookup[labels]
+
+    @cached_property
+    def _lookup(self) -> torch.Tensor:
+        """For each label in the shards, the one in the class map."""
+        labels = {name: label for label, name in enumerate(self.class_names)}
+        return torch.tensor([labels[name] for name in self.manifest.recipe.class_names])
 
 
 def _check_ascending(positions: Integers) -> None:

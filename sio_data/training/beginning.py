@@ -29,12 +29,23 @@ class TrainingData:
         val: Real validation images in the same class map.
         synthetic: Synthetic images, or None for the baseline.
         outliers: Images of no known class, for methods that need them.
+
+    Raises:
+        InputError: The validation images or the outliers are of another size than the real ones.
     """
 
     real: ImageSet | StreamedSet
     val: ImageSet
     synthetic: ImageSet | StreamedSet | None = None
-    outliers: ImageSet | None = None
+    outliers: ImageSet | StreamedSet | None = None
+
+    def __post_init__(self) -> None:
+        for images in (self.val, self.outliers):
+            if images is not None and images.image_size != self.real.image_size:
+                raise InputError(
+                    f"{images.name} has images of {images.image_size} pixels, {self.real.name} of "
+                    f"{self.real.image_size}; load all with the same image size (--image-size)."
+                )
 
 
 def place(data: TrainingData, device: torch.device) -> TrainingData:
@@ -69,7 +80,9 @@ def begin(
     side_heads = method.side_heads(len(data.real.class_names))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = Classifier(settings.network, data.real.class_names, size, mean, std, method.head, side_heads)
+        classifier = Classifier(
+            settings.network, data.real.class_names, size, mean, std, method.head, side_heads, data.real.image_size
+        )
         state = method.state(len(data.real.class_names), classifier.network.feature_dim)
     if settings.channels_last:
         classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -91,7 +104,7 @@ def measure_spread(images: ImageSet | StreamedSet) -> tuple[list[float], list[fl
 
 
 def outlier_batches(
-    settings: TrainingSettings, outliers: ImageSet | None, seed: int, first: int, last: int, ranks: Ranks
+    settings: TrainingSettings, outliers: ImageSet | StreamedSet | None, seed: int, first: int, last: int, ranks: Ranks
 ) -> Iterator[torch.Tensor | None]:
     """Give this rank's outliers for the steps `first` to `last` - 1 of an epoch; None for each without outliers.
 

@@ -72,18 +72,17 @@ def render_checkpoint_card(
     """
     settings = record.get("settings", {})
     licence = licence or record.get("synthetic_licence") or "unknown"
-    real, synthetic = (shown_place(record[name]) if record.get(name) else None for name in ("real", "synthetic"))
+    sources = {name: shown_place(record.get(name) or "") for name in ("real", "synthetic", "outliers")}
     return render_card(
         "checkpoint",
         _metadata(record, licence, repository, data_sets, measured),
         config=config,
         record=record,
-        real=real,
-        synthetic=synthetic,
+        sources=sources,
         settings={
-            name: shown_place(value) if name == "network" else value
+            name: shown_place(value) if name in ("network", "method") else value
             for name, value in settings.items()
-            if not name.endswith("_data")
+            if value is not None and not name.endswith("_data")
         },
         licence=licence,
         licence_known=is_known_licence(licence),

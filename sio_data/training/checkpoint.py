@@ -12,6 +12,7 @@ from torch import nn
 
 from sio_data.errors import InputError, SioDataError
 from sio_data.files import read_json, write_json
+from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.runs import CONFIG, WEIGHTS
 from sio_data.training.heads import build_head
 from sio_data.training.networks import build_network, own_normalisation
@@ -30,10 +31,13 @@ class Classifier(nn.Module):
         std: Likewise.
         head: Name of the head; see `sio_data.training.heads`.
         side_heads: Further linear heads by name, with how many outputs each has.
+        load_size: Pixels that pictures are resized to before their middle is cut out, if that is more than
+            `image_size`, as in the test of ImageNet's recipe; None means `image_size`.
         network_config: Rebuilds a pretrained network with fresh weights, without looking for it; a checkpoint's
             `config.json` holds it.
 
     Attributes:
+        load_size: Pixels that pictures are resized to; of larger images than `image_size`, the `centre` counts.
         head: The last layer, from features to logits.
         side_heads: The further heads by name.
 
@@ -53,6 +57,7 @@ class Classifier(nn.Module):
         std: Sequence[float] | None = None,
         head: str = "linear",
         side_heads: Mapping[str, int] | None = None,
+        load_size: int | None = None,
         network_config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -63,7 +68,7 @@ class Classifier(nn.Module):
             raise InputError(f"a classifier needs two or more classes with different names, not {self.class_names}.")
         if mean is None and std is None:
             mean, std = own_normalisation(network) or ([0.5] * 3, [0.5] * 3)
-        mean, std = _check_normalisation(mean, std)
+        mean, std = check_normalisation(mean, std)
         self.network = build_network(network, image_size, network_config)
         self.config: dict[str, Any] = {
             "network": network,
@@ -77,7 +82,10 @@ class Classifier(nn.Module):
             self.config["head"] = head
         if side_heads:
             self.config["side_heads"] = dict(side_heads)
+        if load_size not in (None, image_size):
+            self.config["load_size"] = load_size
         self.image_size = image_size
+        self.load_size = _check_load_size(load_size, image_size)
         self.head = build_head(head, self.network.feature_dim, len(self.class_names))
         self.side_heads = nn.ModuleDict(_build_side_heads(side_heads or {}, self.network.feature_dim))
         self.register_buffer("_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -140,14 +148,29 @@ class Classifier(nn.Module):
         return classifier.eval()
 
 
-def _check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[list[float], list[float]]:
-    if mean is None or std is None or len(mean) != 3 or len(std) != 3:
-        raise InputError(f"mean and std must be three numbers each, not {mean} and {std}.")
-    if not all(isinstance(number, int | float) for number in (*mean, *std)):
+def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[list[float], list[float]]:
+    """Give mean and standard deviation of the three channels as lists.
+
+    Raises:
+        InputError: They are no three numbers each, or out of range.
+    """
+    if not all(_is_three_numbers(value) for value in (mean, std)) or mean is None or std is None:
         raise InputError(f"mean and std must be three numbers each, not {mean} and {std}.")
     if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise InputError(f"mean and std must be finite, and std above 0, not {mean} and {std}.")
     return list(mean), list(std)
+
+
+def _is_three_numbers(value: object) -> bool:
+    return isinstance(value, Sequence) and len(value) == 3 and all(isinstance(number, int | float) for number in value)
+
+
+def _check_load_size(load_size: int | None, image_size: int) -> int:
+    if load_size is None:
+        return image_size
+    if type(load_size) is not int or not image_size <= load_size <= MAX_IMAGE_SIZE:
+        raise InputError(f"load_size must be from {image_size} to {MAX_IMAGE_SIZE}, not {load_size!r}.")
+    return load_size
 
 
 def _build_side_heads(side_heads: Mapping[str, int], features: int) -> dict[str, nn.Module]:

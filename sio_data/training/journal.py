@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from sio_data.errors import InputError
 from sio_data.files import write_text
+from sio_data.runs import LOG
 
-LOG = "log.csv"
 EVENTS = "tensorboard"
 _COLUMNS = ("epoch", "loss", "val_accuracy", "learning_rate", "images_per_second")
 

@@ -67,7 +67,10 @@ def train_run(
                     done += 1
                     advance(1, meter.note(len(batch) * ranks.world, run.position.epoch, loss))
                     saver.look(run.state, device)
-                rates = {"learning_rate": settings.rate(done, steps), "images_per_second": meter.images_per_second}
+                rates = {
+                    "learning_rate": settings.rate(done, steps),
+                    "images_per_second": round(meter.images_per_second, 1),
+                }
                 journal.enter(run.finish_epoch() | rates)
         return run.trained()
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from sio_data.errors import InputError
 from sio_data.files import json_text, read_json
-from sio_data.runs import RECORD
+from sio_data.runs import FORMAT, RECORD
 
-FORMAT = "sio-data/checkpoint/1"
+SOURCES = ("real", "synthetic", "outliers", "val")
+"""The entries that name data."""
 
 
 def check_record(folder: Path) -> dict[str, Any]:
@@ -18,7 +19,8 @@ def check_record(folder: Path) -> dict[str, Any]:
         InputError: It is not what `train` writes.
     """
     record = read_json(folder / RECORD)
-    texts = [record.get(name) or "" for name in ("real", "synthetic", "outliers", "synthetic_licence", "command")]
+    texts = [record.get(name) or "" for name in SOURCES]
+    texts += [record.get(name) or "" for name in ("synthetic_licence", "command")]
     sound = (
         record.get("format") == FORMAT
         and all(isinstance(text, str) for text in texts)

@@ -1,6 +1,6 @@
 """What the user asked `train` for: names of data, a recipe, seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -8,8 +8,9 @@ import yaml
 
 from sio_data.commands import command_line
 from sio_data.errors import InputError, UnknownNameError
-from sio_data.mixing import check_alpha, real_images_per_batch
+from sio_data.mixing import real_images_per_batch
 from sio_data.presets import load_preset
+from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.training.methods import make_method
 from sio_data.training.settings import TrainingSettings
 
@@ -49,9 +50,12 @@ class TrainingRequest:
     given: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        seeds = self.seeds
-        if not seeds or len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**31 for seed in seeds):
+        seeds, size = self.seeds, self.image_size
+        sound = all(type(seed) is int and 0 <= seed < 2**31 for seed in seeds)
+        if not seeds or not sound or len(set(seeds)) != len(seeds):
             raise InputError(f"seeds must be there, differ, and be from 0 to 2**31 - 1, not {list(seeds)}.")
+        if size is not None and (type(size) is not int or not 1 <= size <= MAX_IMAGE_SIZE):
+            raise InputError(f"image_size must be from 1 to {MAX_IMAGE_SIZE}, not {size!r}.")
         if self.storage not in get_args(Storage):
             raise InputError(f"storage must be one of {', '.join(get_args(Storage))}, not {self.storage!r}.")
         needed = make_method(self.settings.method).needs_outliers
@@ -64,7 +68,8 @@ class TrainingRequest:
         """Write the command that repeats this."""
         data = {"real": self.real, "synthetic": self.synthetic, "outliers": self.outliers, "val": self.val}
         alpha = self.settings.alpha if self.synthetic else None
-        return command_line("train", **data, **dict(self.given) | {"alpha": alpha}, out=out)
+        rest = {name: value for name, value in self.given.items() if name != "alpha"}
+        return command_line("train", **data, alpha=alpha, out=out, **rest)
 
     def to_yaml(self) -> str:
         """Write the whole recipe for people; a file of its last part can be given as a preset."""
@@ -106,21 +111,24 @@ def resolve_request(
     if strange := next((name for name in settings if name not in _SETTINGS), None):
         raise UnknownNameError("training setting", strange, _SETTINGS)
     given: dict[str, Any] = {
-        "preset": preset, "image_size": image_size, "storage": storage, "seeds": seeds, **settings,
+        "preset": preset, "image_size": image_size, "storage": storage, "seeds": _listed(seeds), **settings,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
-    chosen = (load_preset(preset) if preset else {}) | {name: given[name] for name in given if name != "preset"}
+    preset_values = load_preset(preset) if preset else {}
+    chosen = {name: value for name, value in preset_values.items() if value is not None}
+    chosen |= {name: given[name] for name in given if name != "preset"}
     alpha = _resolve_alpha(synthetic, given.get("alpha"), chosen.get("alpha"))
     recipe = {name: value for name, value in chosen.items() if name in _SETTINGS} | {"alpha": alpha}
+    checked = TrainingSettings(**recipe)
     return TrainingRequest(
         real,
-        synthetic if alpha < 1 else None,
+        synthetic if checked.alpha < 1 else None,
         outliers,
         val,
         chosen.get("image_size"),
         chosen.get("storage", "memory"),
-        tuple(chosen.get("seeds", _DEFAULT_SEEDS)),
-        TrainingSettings(**recipe),
+        tuple(_listed(chosen.get("seeds", _DEFAULT_SEEDS))),
+        checked,
         given,
     )
 
@@ -130,9 +138,15 @@ def _resolve_alpha(synthetic: str | None, given: float | None, preset: float | N
     if synthetic is not None:
         return next((value for value in (given, preset) if value is not None), TrainingSettings.alpha)
     if given not in (None, 1):
-        check_alpha(given)
         raise InputError(f"alpha {given} needs a synthetic set (--synthetic).")
     return 1.0
+
+
+def _listed(seeds: Any) -> Any:
+    """Give seeds as a list, and what is none as the only one of it, for the check to refuse."""
+    if seeds is None:
+        return None
+    return list(seeds) if isinstance(seeds, Iterable) and not isinstance(seeds, str) else [seeds]
 
 
 def _plain(value: object) -> object:

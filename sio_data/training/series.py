@@ -5,12 +5,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from sio_data.device import pick_device
-from sio_data.errors import ClassMapError
+from sio_data.errors import ClassMapError, InputError
 from sio_data.files import (
     check_output_folder,
     check_same_settings,
@@ -22,7 +22,8 @@ from sio_data.files import (
 )
 from sio_data.image_set import ImageSet
 from sio_data.manifest import Manifest
-from sio_data.runs import CARD, RECORD, RUN_NAME, read_record
+from sio_data.runs import CARD, FORMAT, RECORD, is_run, is_unfinished, read_record, unfinished_place
+from sio_data.source_names import SourceName, Split
 from sio_data.sources import find_manifest, load_source
 from sio_data.streaming import StreamedSet, can_stream, open_stream
 from sio_data.training.beginning import TrainingData
@@ -30,7 +31,6 @@ from sio_data.training.card import render_checkpoint_card
 from sio_data.training.journal import check_tensorboard
 from sio_data.training.loop import SAVE_SECONDS, mixed_batches, train_run
 from sio_data.training.ranks import Ranks, join_ranks
-from sio_data.training.record import FORMAT
 from sio_data.training.request import Storage, TrainingRequest, resolve_request
 from sio_data.training.run import Trained
 from sio_data.training.settings import Keep
@@ -81,7 +81,8 @@ def train(
         out: Folder of the runs: new, empty, or begun with the same settings.
         synthetic: A synthetic set or any other source; its classes are matched to the real ones by name.
         outliers: Images of no known class, for the methods that need them; labels do not count.
-        val: Source of the validation images; None means the validation split of `real`.
+        val: Source of the validation images: its validation split, or all of the `#split` or the set that it names.
+            None means the validation split of `real`; a set as `real` has none.
         preset: A recipe by name (see `sio_data.presets`) or the path of a YAML file; what is given here goes before it.
         image_size: Resize all images to this many pixels; None keeps their size.
         storage: `memory` (None means this); `mapped` keeps decoded pixels in a file that is mapped into memory;
@@ -115,6 +116,8 @@ def train(
         seeds=seeds,
         **settings,
     )
+    if not save_seconds >= 0:
+        raise InputError(f"save_seconds must be at least 0, not {save_seconds}.")
     if tensorboard:
         check_tensorboard()
     with join_ranks(device) as (ranks, own):
@@ -150,7 +153,7 @@ class _Series:
         return TrainedRun(place, seed, accuracy, made=not there)
 
     def _make(self, place: Path, seed: int) -> None:
-        unfinished = _unfinished(place)
+        unfinished = unfinished_place(place)
         if self.ranks.first:
             _begin_folder(unfinished, self.record)
         trained = train_run(
@@ -195,25 +198,43 @@ def _load(request: TrainingRequest, ranks: Ranks) -> TrainingData:
     """Load the images; rank 0 first, so that the others find what it fetched."""
     if not ranks.first:
         ranks.wait()
-    real = _open(request.real, request)
+    real = _open(request.real, request, "train")
     if len(real.class_names) < 2:
         raise ClassMapError(f"{request.real} has {len(real.class_names)} class; a classifier needs two or more.")
-    val = load_source(request.val or request.real, "val", image_size=request.image_size).require_labels()
     data = TrainingData(
         real,
-        val.with_class_names(real.class_names),
-        _open(request.synthetic, request, hold_out=False) if request.synthetic else None,
-        load_source(request.outliers, image_size=request.image_size, labelled=False) if request.outliers else None,
+        _load_val(request).require_labels().with_class_names(real.class_names),
+        _open(request.synthetic, request, "train", hold_out=False) if request.synthetic else None,
+        _open(request.outliers, request, "train", labelled=False) if request.outliers else None,
     )
     if ranks.first:
         ranks.wait()
     return data
 
 
-def _open(name: str, request: TrainingRequest, hold_out: bool = True) -> ImageSet | StreamedSet:
+def _load_val(request: TrainingRequest) -> ImageSet:
+    """Load the validation images: of a source that was named for it, all of the split or set that it names."""
+    name = request.val
+    if name is None and can_stream(request.real):
+        raise InputError(f"{request.real} is a set of one split: name other images to validate on (--val).")
+    if name is None:
+        return _hold(request.real, request, "val")
+    if can_stream(name):
+        return _hold(name, request, "train", hold_out=False)
+    return _hold(name, request, "test" if SourceName.parse(name).split else "val")
+
+
+def _open(name: str, request: TrainingRequest, split: Split, **options: bool) -> ImageSet | StreamedSet:
+    """Stream a source, if that is asked for and it is a set; else hold it."""
     if request.storage == "stream" and can_stream(name):
         return open_stream(name, image_size=request.image_size)
-    return load_source(name, "train", image_size=request.image_size, hold_out=hold_out)
+    return _hold(name, request, split, **options)
+
+
+def _hold(name: str, request: TrainingRequest, split: Split, **options: bool) -> ImageSet:
+    """Hold a source in memory, or in a file that is mapped into it."""
+    storage: Literal["memory", "mapped"] = "mapped" if request.storage == "mapped" else "memory"
+    return load_source(name, split, image_size=request.image_size, storage=storage, **options)
 
 
 def _manifest(request: TrainingRequest, data: TrainingData) -> Manifest | None:
@@ -236,6 +257,7 @@ def _record(request: TrainingRequest, data: TrainingData, out: str) -> dict[str,
         "real": request.real,
         "synthetic": request.synthetic,
         "outliers": request.outliers,
+        "val": request.val,
         "synthetic_set": made_of.digest if made_of else None,
         "synthetic_licence": made_of.origin.licence if made_of else None,
         "command": request.command(out),
@@ -245,20 +267,8 @@ def _record(request: TrainingRequest, data: TrainingData, out: str) -> dict[str,
 
 def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Accept a folder of runs with these settings, or a new one."""
-    check_output_folder(folder, is_ours=lambda entry: _is_run(entry) or _is_unfinished(entry))
+    check_output_folder(folder, is_ours=lambda entry: is_run(entry) or is_unfinished(entry))
     for run in [*sorted(folder.glob("seed-*")), *sorted(folder.glob(".seed-*.unfinished"))]:
         record = read_record(run)
         if record.get("format") == FORMAT:
             check_same_settings(run, record.get("settings", {}), settings)
-
-
-def _is_run(entry: Path) -> bool:
-    return bool(RUN_NAME.fullmatch(entry.name)) and read_record(entry).get("format") == FORMAT
-
-
-def _unfinished(place: Path) -> Path:
-    return place.with_name(f".{place.name}.unfinished")
-
-
-def _is_unfinished(entry: Path) -> bool:
-    return entry.name.endswith(".unfinished") and bool(RUN_NAME.fullmatch(entry.name[1:].removesuffix(".unfinished")))

@@ -1,19 +1,22 @@
 """What decides the weights that a training ends in, beside the data and the seed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sio_data.errors import InputError
-from sio_data.mixing import check_alpha
+from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.training.augmentation import check_augmentation
+from sio_data.training.checkpoint import check_normalisation
 from sio_data.training.methods import make_method
 from sio_data.training.networks import check_network
 from sio_data.training.objective import Mix, check_mix
 
 Keep = Literal["last", "best"]
 Precision = Literal["fp32", "bf16", "fp16"]
+
+_MOST = 1_000_000  # epochs, and images in a batch: more is a mistake, and would not fit into memory
 
 
 @dataclass(frozen=True)
@@ -81,37 +84,47 @@ class TrainingSettings:
     std: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        check_alpha(self.alpha)
+        self._check_types()
         check_mix(self.mix)
         check_augmentation(self.augmentation)
         check_network(self.network)
         make_method(self.method)
         _check_word("keep", self.keep, get_args(Keep))
         _check_word("precision", self.precision, get_args(Precision))
-        _check_least("epochs", self.epochs, 1)
-        _check_least("batch_size", self.batch_size, 2)
-        _check_least("outlier_batch_size", self.outlier_batch_size, 1)
-        if self.crop_size is not None:
-            _check_least("crop_size", self.crop_size, 1)
-        self._check_rates()
+        self._check_numbers()
         if self.real_share is not None and self.mix == "batch":
             raise InputError("real_share needs mix=loss: under mix=batch the share of real images is alpha.")
-        if self.real_share is not None and not 0 < self.real_share < 1:
-            raise InputError(f"real_share must be in (0, 1), not {self.real_share}.")
         if (self.mean is None) != (self.std is None):
             raise InputError("mean and std are given together, or neither.")
+        if self.mean is not None:
+            check_normalisation(self.mean, self.std)
 
-    def _check_rates(self) -> None:
-        if not 0 < self.learning_rate < math.inf or not 0 <= self.last_rate <= self.learning_rate:
-            raise InputError("learning_rate must be above 0, and last_rate from 0 to learning_rate.")
-        if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < math.inf:
-            raise InputError("momentum must be in [0, 1), weight_decay at least 0.")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing must be in [0, 1), not {self.label_smoothing}.")
-        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
-            raise InputError(f"clip_norm must be above 0, not {self.clip_norm}.")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise InputError(f"ema must be in (0, 1), not {self.ema}.")
+    def _check_types(self) -> None:
+        for name in ("method", "network", "mix", "augmentation", "keep", "precision"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name} must be a text, not {getattr(self, name)!r}.")
+        for name in ("every_real", "nesterov", "channels_last", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, not {getattr(self, name)!r}.")
+
+    def _check_numbers(self) -> None:
+        _check_whole("epochs", self.epochs, 1, _MOST)
+        _check_whole("batch_size", self.batch_size, 2, _MOST)
+        _check_whole("outlier_batch_size", self.outlier_batch_size, 1, _MOST)
+        if self.crop_size is not None:
+            _check_whole("crop_size", self.crop_size, 1, MAX_IMAGE_SIZE)
+        _check_number("alpha", self.alpha, "in (0, 1]", lambda value: 0 < value <= 1)
+        _check_number("learning_rate", self.learning_rate, "above 0", lambda value: value > 0)
+        _check_number("last_rate", self.last_rate, "from 0 to learning_rate", lambda v: 0 <= v <= self.learning_rate)
+        _check_number("momentum", self.momentum, "in [0, 1)", lambda value: 0 <= value < 1)
+        _check_number("weight_decay", self.weight_decay, "at least 0", lambda value: value >= 0)
+        _check_number("label_smoothing", self.label_smoothing, "in [0, 1)", lambda value: 0 <= value < 1)
+        if self.real_share is not None:
+            _check_number("real_share", self.real_share, "in (0, 1)", lambda value: 0 < value < 1)
+        if self.clip_norm is not None:
+            _check_number("clip_norm", self.clip_norm, "above 0", lambda value: value > 0)
+        if self.ema is not None:
+            _check_number("ema", self.ema, "in (0, 1)", lambda value: 0 < value < 1)
 
     def rate(self, step: int, steps: int) -> float:
         """Give the learning rate of a step: half a cosine from `learning_rate` to `last_rate`.
@@ -128,6 +141,11 @@ def _check_word(name: str, value: object, known: Sequence[str]) -> None:
         raise InputError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
 
 
-def _check_least(name: str, value: object, least: int) -> None:
-    if type(value) is not int or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+def _check_whole(name: str, value: object, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise InputError(f"{name} must be a whole number from {least} to {most:,}, not {value!r}.")
+
+
+def _check_number(name: str, value: object, allowed: str, fits: Callable[[float], bool]) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not fits(value):
+        raise InputError(f"{name} must be a number {allowed}, not {value!r}.")

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from sio_data.errors import IncompleteError, InputError
+from sio_data.errors import IncompleteError, InputError, SioDataError
 from sio_data.files import atomic_path, clear_if_full
 from sio_data.training.ranks import Ranks
 from sio_data.training.stopping import StopRequest
@@ -41,10 +41,19 @@ class Position:
 
 
 def write_state(path: Path, position: Position, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write a state, whole or not at all."""
+    """Write a state, whole or not at all.
+
+    Raises:
+        SioDataError: It cannot be written: the disk is full.
+    """
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with clear_if_full(path, "Free some, and run the same command again."), atomic_path(path) as temporary:
-        save_file(copies, temporary, metadata={_KEY: json.dumps(asdict(position), allow_nan=False)})
+        try:
+            save_file(copies, temporary, metadata={_KEY: json.dumps(asdict(position), allow_nan=False)})
+        except SafetensorError as error:  # how it tells of a full disk, too
+            raise SioDataError(
+                f"{path} cannot be written: {error}. What was saved before is kept: run the same command again."
+            ) from error
 
 
 def read_state(path: Path) -> tuple[Position, dict[str, torch.Tensor]]:

@@ -1,12 +1,14 @@
 import dataclasses
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -15,7 +17,12 @@ from sio_data import __version__
 from sio_data.cli import main, train
 from sio_data.errors import SioDataError
 from sio_data.manifest import Manifest
-from sio_data.training.settings import TrainingSettings
+from sio_data.presets import PRESETS
+from sio_data.training.augmentation import AUGMENTATIONS
+from sio_data.training.methods import METHODS
+from sio_data.training.networks import NETWORKS
+from sio_data.training.request import Storage
+from sio_data.training.settings import Keep, Precision, TrainingSettings
 from tests.conftest import snapshot
 
 COMMANDS = [
@@ -148,6 +155,16 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         words, value = values.get(name, ([f"--{name.replace('_', '-')}", "7" if number else "x"], 7 if number else "x"))
         assert main([command, *required, *words]) == 1, name
         assert calls[-1][name] == value, name
+
+
+def test_the_help_names_every_choice_of_a_training() -> None:
+    parameters = inspect.signature(train.command).parameters
+    for option, known in {
+        "method": METHODS, "network": NETWORKS, "augmentation": AUGMENTATIONS, "preset": PRESETS,
+        "storage": get_args(Storage), "precision": get_args(Precision), "keep": get_args(Keep),
+    }.items():  # fmt: skip
+        words = set(re.findall(r"[\w-]+", parameters[option].annotation.__metadata__[0].help))
+        assert {*known} <= words, option
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(TrainingSettings), ids=lambda field: field.name)

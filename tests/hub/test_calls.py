@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from sio_data import fetch, publish, verify
 from sio_data.errors import InputError, SioDataError
 from sio_data.hub import calls
-from sio_data.hub.calls import StoppedError, call, redact
+from sio_data.hub.calls import StoppedError, call, quiet, redact
 from sio_data.hub.names import HubName, check_tag
 from tests.hub_server import Hub
 
@@ -160,3 +161,15 @@ def test_names_of_nothing_are_refused(text: str) -> None:
 def test_tags_that_read_like_something_else_are_refused(tag: str) -> None:
     with pytest.raises(InputError, match="reads like a branch or a commit"):
         check_tag(tag)
+
+
+def test_it_is_quiet_until_the_last_one_leaves_and_then_as_before() -> None:
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    one, other = quiet(), quiet()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert logger.level == logging.CRITICAL
+    other.__exit__(None, None, None)
+    assert logger.level == before != logging.CRITICAL

@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 import torch
 
-from sio_data import open_set
+from sio_data import MixedBatches, open_set
 from sio_data.errors import ClassMapError, InputError
 from sio_data.streaming import StreamedSet, open_stream, order
 from sio_data.streaming.decoding import decode_samples
@@ -189,6 +189,19 @@ def test_an_imported_set_is_streamed(tmp_path: Path) -> None:
     stream = open_stream(folder)
     assert (len(stream), stream.name, stream.class_names) == (7, str(folder), ("cat", "dog", "owl"))
     assert sorted(indices(folder, batches(stream, 0, 7))) == list(range(7))
+
+
+def test_a_stream_is_a_side_of_mixed_batches(folder: Path, tmp_path: Path) -> None:
+    other = write_set(tmp_path / "other", ("owl", "cat"), 9)
+    real, synthetic = open_stream(folder), open_stream(other)
+    epoch = list(MixedBatches(real, synthetic, batch_size=8, alpha=0.5).epoch(0))
+    whole = torch.cat([batch.images[batch.is_synthetic] for batch in epoch])
+    labels = torch.cat([batch.labels[batch.is_synthetic] for batch in epoch])
+    known = open_set(other).read()
+    places = {image.numpy().tobytes(): place for place, image in enumerate(known.images)}
+    found = [int(known.labels[places[image.numpy().tobytes()]]) for image in whole]
+    assert [("owl", "cat")[label] for label in found] == [real.class_names[label] for label in labels.tolist()]
+    assert len(set(places) & {image.numpy().tobytes() for image in whole}) == 18
 
 
 def of_streams() -> list[str]:
