@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch.autograd import DeviceType
@@ -89,7 +90,7 @@ def measure_epochs(data: TrainingData, device: torch.device, epochs: int) -> dic
     """Train so many epochs; give the seconds of the first one, of a later one, and of all 200."""
     with epochs_timed() as moments:
         train_run(replace(SETTINGS, epochs=epochs), data, 0, device)
-    passed = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    passed = [after - before for before, after in pairwise(moments)]
     later = statistics.median(passed[1:])
     whole = sum(passed) if epochs == EPOCHS else passed[0] + later * (EPOCHS - 1)
     return {"epochs_measured": epochs, "first_epoch_s": passed[0], "epoch_s": later, "whole_s": whole}

@@ -23,11 +23,8 @@ import numpy as np
 import torch
 from forked import run_forked
 
-import sio_data.bundle_card
-import sio_data.importing
 import sio_data.streaming
-import sio_data.training.series
-import sio_data.training.networks.convnet  # noqa: F401  imported once, before the forks
+import sio_data.training.series  # imported once, before the forks
 from sio_data.cli import main as sio_data_command
 
 torch.set_num_threads(1)
