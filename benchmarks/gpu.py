@@ -112,6 +112,7 @@ def profile_steps(data: TrainingData, device: torch.device, steps: int) -> tuple
         run.state()  # reads the loss, and so waits for the device
         return time.perf_counter() - started
 
+    torch.backends.cudnn.benchmark = True  # as in `train_run`
     train(1)
     passed = train(steps) / steps
     on_gpu = device.type == "cuda"
