@@ -17,6 +17,7 @@ from sio_data.files import (
     flush_tree,
     read_json,
     remove_leftovers,
+    remove_tree,
     write_json,
     write_text,
 )
@@ -149,6 +150,8 @@ class _Series:
         there = self.ranks.share(place.is_dir())
         if not there:
             self._make(place, seed)
+        if self.ranks.first:
+            (place / STATE).unlink(missing_ok=True)  # whoever made the run may have been killed before
         accuracy = self.ranks.share(read_json(place / RECORD)["val_accuracy"] if self.ranks.first else None)
         return TrainedRun(place, seed, accuracy, made=not there)
 
@@ -171,7 +174,6 @@ class _Series:
             _write_checkpoint(unfinished, trained, self.record | details | {"history": trained.history})
             flush_tree(unfinished)
             unfinished.replace(place)
-            (place / STATE).unlink(missing_ok=True)
         self.ranks.wait()
 
 
@@ -188,6 +190,7 @@ def _write_checkpoint(folder: Path, trained: Trained, record: dict[str, Any]) ->
     """Write the weights to keep into a folder, and the others into `best/` or `last/` there."""
     keep = record["settings"]["keep"]
     other: Keep = "last" if keep == "best" else "best"
+    remove_tree(folder / other)  # it may hold what a killed writer left
     trained.use(other).save_pretrained(folder / other)
     trained.use(keep).save_pretrained(folder)
     write_json(folder / RECORD, record)

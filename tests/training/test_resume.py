@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,30 @@ def test_a_streamed_training_goes_on_within_the_epoch(
     monkeypatch.undo()
     train("digits", tmp_path / "cut", **options)
     assert_same_training(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("moment", ["writing the other weights", "before the state is dropped"])
+def test_what_a_kill_at_the_end_left_is_gone(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if moment == "writing the other weights":
+        monkeypatch.setattr("sio_data.training.checkpoint.write_json", leave_temporary_file)
+    else:
+        monkeypatch.setattr("sio_data.training.series.STATE", "none")
+    with pytest.raises(CutOffError) if moment.startswith("writing") else nullcontext():
+        train("digits", tmp_path / "runs", **OPTIONS, save_seconds=0)
+    monkeypatch.undo()
+    before = {path.name for path in (tmp_path / "runs").rglob("*")}
+    assert before & {".config.json.0.tmp", STATE}
+    train("digits", tmp_path / "runs", **OPTIONS)
+    train("digits", tmp_path / "whole", **OPTIONS)
+    left, whole = (
+        {path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*")} for name in ("runs", "whole")
+    )
+    assert left == whole
+
+
+def leave_temporary_file(path: Path, value: object) -> None:
+    path.with_name(f".{path.name}.0.tmp").touch()
+    raise CutOffError
 
 
 def test_only_the_steps_since_the_last_save_are_made_again(
