@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from sio_data.errors import IncompleteError, InputError, SioDataError
+from sio_data.errors import IncompleteError, InputError
 from sio_data.files import atomic_path, clear_if_full
 from sio_data.training.ranks import Ranks
 from sio_data.training.stopping import StopRequest
@@ -44,16 +44,12 @@ def write_state(path: Path, position: Position, tensors: Mapping[str, torch.Tens
     """Write a state, whole or not at all.
 
     Raises:
-        SioDataError: It cannot be written: the disk is full.
+        SioDataError: The disk is full.
     """
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with clear_if_full(path, "Free some, and run the same command again."), atomic_path(path) as temporary:
-        try:
-            save_file(copies, temporary, metadata={_KEY: json.dumps(asdict(position), allow_nan=False)})
-        except SafetensorError as error:  # how it tells of a full disk, too
-            raise SioDataError(
-                f"{path} cannot be written: {error}. What was saved before is kept: run the same command again."
-            ) from error
+        metadata = {_KEY: json.dumps(asdict(position), allow_nan=False)}
+        temporary.write_bytes(save(copies, metadata))  # save_file has an error of its own for a full disk
 
 
 def read_state(path: Path) -> tuple[Position, dict[str, torch.Tensor]]:
