@@ -69,9 +69,13 @@ def test_all_filters_of_png_are_undone() -> None:
     assert np.array_equal(unfilter_png(packed, 64)[1], unfilter_png(packed[1:2], 64)[0])
 
 
+def with_pixels(file: bytes, packed: bytes) -> bytes:
+    """The file with other compressed rows."""
+    chunk = b"IDAT" + packed
+    return file[:33] + len(packed).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + file[-12:]
+
+
 def spoil(file: bytes) -> dict[str, bytes]:
-    chunk = zlib.compress(b"\x05" + bytes(24) + bytes(25 * 7))
-    filter_of_no_kind = b"IDAT" + chunk
     return {
         "nothing": b"",
         "cut off": file[:-1],
@@ -79,11 +83,8 @@ def spoil(file: bytes) -> dict[str, bytes]:
         "another size": encode_png(noise(1, 9))[0],
         "pixels of another size": file[:33] + encode_png(noise(1, 9))[0][33:],
         "many more pixels than said": file[:33] + encode_png(np.zeros((1, 2000, 2000, 3), np.uint8))[0][33:],
-        "a filter that there is not": file[:33]
-        + len(chunk).to_bytes(4, "big")
-        + filter_of_no_kind
-        + zlib.crc32(filter_of_no_kind).to_bytes(4, "big")
-        + file[-12:],
+        "a filter that there is not": with_pixels(file, zlib.compress(b"\x05" + bytes(24) + bytes(25 * 7))),
+        "pixels without their checksum": with_pixels(file, zlib.compress(bytes(25 * 8))[:-4]),
     }
 
 

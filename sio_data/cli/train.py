@@ -1,5 +1,6 @@
 """sio-data train."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,7 +181,10 @@ def command(
         raise InputError("name the folder of the runs (--out).")
     from sio_data import train
 
-    for one in train(real, out, device=device, save_seconds=save_seconds, tensorboard=tensorboard, **options):
+    runs = train(real, out, device=device, save_seconds=save_seconds, tensorboard=tensorboard, **options)
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several ranks, one tells
+    for one in runs:
         typer.echo(f"{one.folder}: val accuracy {one.val_accuracy:.2%}{'' if one.made else ' (was there)'}")
 
 

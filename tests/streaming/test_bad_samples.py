@@ -59,12 +59,19 @@ def cut_picture(folder: Path) -> None:
     path.write_bytes(data[: start + 60] + bytes(end - start - 60) + data[end:])
 
 
+def name_another_class(folder: Path) -> None:
+    data = bytearray((folder / SHARD).read_bytes())
+    data[place_in(folder, "000000009.cls")] = ord("9")  # of six classes
+    (folder / SHARD).write_bytes(data)
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "pixels": lambda folder: flip(folder / SHARD, place_in(folder, "000000009.png", 60)),
     "head of the image": lambda folder: flip(folder / SHARD, place_in(folder, "000000009.png", 20)),
     "cut picture": cut_picture,
     "name": lambda folder: flip(folder / SHARD, place_in(folder, "000000009.png", -511)),
     "size": lambda folder: flip(folder / SHARD, place_in(folder, "000000009.png", -512 + 130)),
+    "a label outside the class map": name_another_class,
     "a label that is none": lambda folder: flip(folder / SHARD, place_in(folder, "000000009.cls"), 6),
 }
 
