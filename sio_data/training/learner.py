@@ -42,6 +42,7 @@ class Learner:
             settings.learning_rate,
             momentum=settings.momentum,
             nesterov=settings.nesterov and settings.momentum > 0,
+            fused=True,
         )
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=settings.precision == "fp16")
         self._averaged: AveragedModel | None = None
@@ -113,7 +114,8 @@ class Learner:
         trained = self._trained()
         for name, value in momentum.items():
             parameter = trained[int(name.removeprefix("momentum."))]
-            self._optimizer.state[parameter]["momentum_buffer"] = value.to(parameter.device).clone()
+            # It must lie in memory as the weights do: the fused update goes through both side by side.
+            self._optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(value)
 
     def scale(self) -> dict[str, float]:
         """Give what the gradients of `fp16` are scaled by, and since when."""

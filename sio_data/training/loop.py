@@ -32,7 +32,9 @@ def train_run(
     save_seconds: float = SAVE_SECONDS,
     tensorboard: bool = False,
 ) -> Trained:
-    """Train one classifier, or go on with it. Same settings, data and seed give the same weights on one kind of device.
+    """Train one classifier, or go on with it.
+
+    Same settings, data and seed give the same weights on one kind of CPU; on a GPU, but for rounding.
 
     Args:
         settings: The recipe.
@@ -52,7 +54,7 @@ def train_run(
     data = place(data, device)
     batches = mixed_batches(settings, data, seed, ranks)
     steps = settings.epochs * len(batches)
-    with _own_randomness(device), _stops(folder) as request:
+    with _own_globals(device), _stops(folder) as request:
         saver = Saver(folder, save_seconds, ranks, request)
         run = Run(settings, data, seed, device, ranks, saver)
         done = run.position.epoch * len(batches) + run.position.step
@@ -103,7 +105,12 @@ def _bar(title: str, steps: int, done: int, ranks: Ranks) -> AbstractContextMana
 
 
 @contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random numbers as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+def _own_globals(device: torch.device) -> Iterator[None]:
+    """Let cuDNN find its fastest kernels by trial; leave the caller's setting and random numbers as they were."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = before

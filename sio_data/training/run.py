@@ -106,7 +106,7 @@ class Run:
             images.to(self._device, non_blocking=True), settings.augmentation, generator, settings.crop_size
         )
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        return images.float().div_(255).contiguous(memory_format=layout)
+        return images.to(torch.float32, memory_format=layout).div_(255)
 
     def count(self, loss: torch.Tensor) -> None:
         """Count a step that is done."""

@@ -98,11 +98,12 @@ def test_same_seed_same_weights_and_the_seed_matters(tiny_set: Path) -> None:
     assert not torch.equal(heads[0], heads[2])
 
 
-def test_global_random_state_is_left_alone() -> None:
+def test_the_callers_random_state_and_settings_are_left_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
     run_once(epochs=1)
     assert torch.equal(before, torch.get_rng_state())
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_a_run_is_a_whole_checkpoint_with_its_record(tiny_runs: tuple[Path, Path], tiny_set: Path) -> None:
