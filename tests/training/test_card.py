@@ -15,7 +15,7 @@ CONFIG = {"network": "convnet", "class_names": ["a", "b"], "image_size": 8}
 
 def rows(card: str) -> dict[str, str]:
     lines = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("| ")]
-    return {line[0]: line[1] for line in lines if len(line) == 2}
+    return {line[0]: line[1] for line in lines if len(line) == 2 and line[0] != "---"}
 
 
 @pytest.fixture(scope="module")
