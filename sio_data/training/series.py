@@ -27,6 +27,7 @@ from sio_data.runs import CARD, FORMAT, RECORD, is_run, is_unfinished, unfinishe
 from sio_data.source_names import SourceName, Split
 from sio_data.sources import find_manifest, load_source
 from sio_data.streaming import StreamedSet, can_stream, open_stream
+from sio_data.texts import clean_urls
 from sio_data.training.beginning import TrainingData
 from sio_data.training.card import render_checkpoint_card
 from sio_data.training.journal import check_tensorboard
@@ -260,15 +261,17 @@ def _record(request: TrainingRequest, data: TrainingData, out: str) -> dict[str,
     }
     return {
         "format": FORMAT,
-        "real": request.real,
-        "synthetic": request.synthetic,
-        "outliers": request.outliers,
-        "val": request.val,
+        **{name: _told(getattr(request, name)) for name in ("real", "synthetic", "outliers", "val")},
         "synthetic_set": made_of.digest if made_of else None,
         "synthetic_licence": made_of.origin.licence if made_of else None,
-        "command": request.command(out),
+        "command": clean_urls(request.command(out)),
         "settings": json.loads(json.dumps(asdict(request.settings))) | digests,
     }
+
+
+def _told(source: str | None) -> str | None:
+    """Give a source's name without a login, as it is recorded."""
+    return clean_urls(source) if source else None
 
 
 def _check_fit(settings: TrainingSettings, data: TrainingData, ranks: Ranks) -> None:
