@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -110,23 +109,16 @@ def test_a_streamed_training_goes_on_within_the_epoch(
     assert_same_training(tmp_path / "whole", tmp_path / "cut")
 
 
-@pytest.mark.parametrize("moment", ["writing the other weights", "before the state is dropped"])
-def test_what_a_kill_at_the_end_left_is_gone(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if moment == "writing the other weights":
-        monkeypatch.setattr("sio_data.training.checkpoint.write_json", leave_temporary_file)
-    else:
-        monkeypatch.setattr("sio_data.training.series.STATE", "none")
-    with pytest.raises(CutOffError) if moment.startswith("writing") else nullcontext():
-        train("digits", tmp_path / "runs", **OPTIONS, save_seconds=0)
-    monkeypatch.undo()
-    before = {path.name for path in (tmp_path / "runs").rglob("*")}
-    assert before & {".config.json.0.tmp", STATE}
-    train("digits", tmp_path / "runs", **OPTIONS)
+def test_what_a_kill_left_among_the_other_weights_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train("digits", tmp_path / "whole", **OPTIONS)
-    left, whole = (
-        {path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*")} for name in ("runs", "whole")
-    )
-    assert left == whole
+    monkeypatch.setattr("sio_data.training.checkpoint.write_json", leave_temporary_file)
+    with pytest.raises(CutOffError):
+        train("digits", tmp_path / "runs", **OPTIONS)
+    monkeypatch.undo()
+    assert list((tmp_path / "runs").rglob("*.tmp"))
+    train("digits", tmp_path / "runs", **OPTIONS)
+    whole, again = ({path.relative_to(out) for path in out.rglob("*")} for out in sorted(tmp_path.iterdir()))
+    assert whole == again
 
 
 def leave_temporary_file(path: Path, value: object) -> None:
