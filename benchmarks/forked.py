@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+_SECONDS_BETWEEN_LOOKS = 0.002
+
 
 def run_forked(function: Callable[[], object], log: Path, kill_after: float | None = None) -> bool:
     """Tell whether a child that calls a function came to its end before it was to be killed, after so many seconds.
@@ -29,10 +31,15 @@ def run_forked(function: Callable[[], object], log: Path, kill_after: float | No
         finally:
             traceback.print_exc()
             os._exit(1)
-    if kill_after is not None:
-        time.sleep(max(0.0, started + kill_after - time.perf_counter()))
-        os.kill(child, signal.SIGKILL)  # it is ours until it is waited for, even if it has ended
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ended = os.waitpid(child, 0 if kill_after is None else os.WNOHANG)
+    while ended[0] == 0:
+        if time.perf_counter() > started + (kill_after or 0):
+            os.kill(child, signal.SIGKILL)
+            ended = os.waitpid(child, 0)
+        else:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            ended = os.waitpid(child, os.WNOHANG)
+    code = os.waitstatus_to_exitcode(ended[1])
     if code not in (0, -signal.SIGKILL):
         raise SystemExit(f"a run ended with {code}:\n{log.read_text()}")
     return code == 0
