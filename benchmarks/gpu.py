@@ -2,7 +2,7 @@
 
 Run by `make bench`; without CUDA it says so. Goal: under 5 minutes on an H200. 50,000 real and 50,000 synthetic images
 of random pixels lie on the GPU; bf16, channels last, compiled. By default a few epochs after the first one, which
-compiles, are measured, and the rest is extrapolated; `--whole` trains all 200.
+compiles, are measured, and the rest is extrapolated; `--whole` trains all 200. `--bounds` needs no GPU.
 
 Three tables follow: the times, which operations they go to and how long the GPU has nothing to do, and two bounds that
 no implementation gets below: the floating-point operations of the step over the GPU's rate, and the bytes that must
@@ -38,10 +38,8 @@ from sio_data.training.stopping import StopRequest
 EPOCHS, GOAL = 200, 300.0
 VAL_SHARE = 50  # one validation image to so many real ones
 ROWS = 15
-SETTINGS = TrainingSettings(
-    network="resnet18-32",
+RECIPE = TrainingSettings(
     alpha=0.8,
-    epochs=EPOCHS,
     augmentation="crop-flip",
     precision="bf16",
     channels_last=True,
@@ -54,8 +52,10 @@ SETTINGS = TrainingSettings(
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--whole", action="store_true", help="train all epochs instead of a few")
+    parser.add_argument("--bounds", action="store_true", help="print the bounds alone")
     parser.add_argument("--epochs", type=int, default=4, help="epochs measured after the first one")
     parser.add_argument("--profiled", type=int, default=50, help="steps in the profile")
+    parser.add_argument("--network", default="resnet18-32")
     parser.add_argument("--images", type=int, default=50_000, help="of each kind")
     parser.add_argument("--device", default="cuda", help="`cpu`, with few images, only shows that all this works")
     parser.add_argument("--tflops", type=float, default=989.0, help="the device's rate, TFLOP/s")
@@ -86,29 +86,31 @@ def epochs_timed() -> Iterator[list[float]]:
         Run.finish_epoch = finish  # type: ignore[method-assign]
 
 
-def measure_epochs(data: TrainingData, device: torch.device, epochs: int) -> dict[str, float]:
-    """Train so many epochs; give the seconds of the first one, of a later one, and of all 200."""
+def measure_epochs(settings: TrainingSettings, data: TrainingData, device: torch.device) -> dict[str, float]:
+    """Train; give the seconds of the first epoch, of a later one, and of all 200."""
     with epochs_timed() as moments:
-        train_run(replace(SETTINGS, epochs=epochs), data, 0, device)
+        train_run(settings, data, 0, device)
     passed = [after - before for before, after in pairwise(moments)]
     later = statistics.median(passed[1:])
-    whole = sum(passed) if epochs == EPOCHS else passed[0] + later * (EPOCHS - 1)
-    return {"epochs_measured": epochs, "first_epoch_s": passed[0], "epoch_s": later, "whole_s": whole}
+    whole = sum(passed) if len(passed) == EPOCHS else passed[0] + later * (EPOCHS - 1)
+    return {"epochs_measured": len(passed), "first_epoch_s": passed[0], "epoch_s": later, "whole_s": whole}
 
 
-def profile_steps(data: TrainingData, device: torch.device, steps: int) -> tuple[str, dict[str, float]]:
+def profile_steps(
+    settings: TrainingSettings, data: TrainingData, device: torch.device, steps: int
+) -> tuple[str, dict[str, float]]:
     """Give the operations that take longest, and how long a step takes and keeps the GPU busy.
 
     The profile slows the host down, not the GPU: how busy it is comes from the profile, the time of a step does not.
     """
-    run = Run(SETTINGS, data, 0, device, Ranks(), Saver(None, 0, Ranks(), StopRequest()))
-    mixed = mixed_batches(SETTINGS, data, 0)
+    run = Run(settings, data, 0, device, Ranks(), Saver(None, 0, Ranks(), StopRequest()))
+    mixed = mixed_batches(settings, data, 0)
     batches, steps = run.epoch(mixed), min(steps, (len(mixed) - 1) // 2)
 
     def train(count: int) -> float:
         started = time.perf_counter()
         for _, (batch, outliers) in zip(range(count), batches, strict=False):
-            run.count(run.learner.update(run.prepare(batch, outliers, 0.0), SETTINGS.learning_rate))
+            run.count(run.learner.update(run.prepare(batch, outliers, 0.0), settings.learning_rate))
         run.state()  # reads the loss, and so waits for the device
         return time.perf_counter() - started
 
@@ -126,9 +128,9 @@ def profile_steps(data: TrainingData, device: torch.device, steps: int) -> tuple
     return table, {"step_s": passed, "gpu_busy_s": busy, "gpu_idle_share": max(0.0, 1 - busy / passed)}
 
 
-def count_work(data: TrainingData, device: torch.device) -> tuple[int, int]:
+def count_work(settings: TrainingSettings, data: TrainingData, device: torch.device) -> tuple[int, int]:
     """Give the floating-point operations of a step, and the bytes that pass the memory at least."""
-    settings = replace(SETTINGS, compile=False)
+    settings = replace(settings, compile=False)
     classifier, method, state = begin(settings, data, 0, device)
     learner = Learner(settings, classifier, method, state, Ranks())
     chosen = data.real.select(range(settings.batch_size))
@@ -147,29 +149,38 @@ def count_work(data: TrainingData, device: torch.device) -> tuple[int, int]:
     return counter.get_total_flops(), 2 * sum(saved.values()) + 6 * weights
 
 
+def bound(
+    settings: TrainingSettings, data: TrainingData, device: torch.device, rates: argparse.Namespace
+) -> dict[str, float]:
+    """Give what a step must do at least, and how long all steps take for it at least."""
+    steps = EPOCHS * len(mixed_batches(settings, data, 0))
+    flops, moved = count_work(settings, data, device)
+    return {
+        "steps": steps,
+        "step_flop": flops,
+        "bound_by_operations_s": steps * flops / (rates.tflops * 1e12),
+        "step_bytes": moved,
+        "bound_by_bytes_s": steps * moved / (rates.bandwidth * 1e12),
+    }
+
+
 def main() -> None:
     arguments = read_arguments()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
+    on_gpu = arguments.device == "cuda" and torch.cuda.is_available()
+    if arguments.device == "cuda" and not on_gpu and not arguments.bounds:
         print("no CUDA device here: the speed on a GPU is not measured")
         return
-    device = torch.device(arguments.device)
-    count = arguments.images
-    data = place(
-        TrainingData(make_images(count, 0), make_images(max(1, count // VAL_SHARE), 2), make_images(count, 1)), device
-    )
-    steps = EPOCHS * len(mixed_batches(SETTINGS, data, 0))
-    flops, moved = count_work(data, device)
-    bounds = {
-        "step_flop": flops,
-        "bound_by_operations_s": steps * flops / (arguments.tflops * 1e12),
-        "step_bytes": moved,
-        "bound_by_bytes_s": steps * moved / (arguments.bandwidth * 1e12),
-    }
-    times = measure_epochs(data, device, EPOCHS if arguments.whole else 1 + arguments.epochs)
-    table, step = profile_steps(data, device, arguments.profiled)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{name}: {EPOCHS} epochs of {steps // EPOCHS} steps; goal: {GOAL:.0f} s")
-    result = times | step | bounds
+    device, count = torch.device("cuda" if on_gpu else "cpu"), arguments.images
+    val = make_images(max(1, count // VAL_SHARE), 2)
+    data = place(TrainingData(make_images(count, 0), val, make_images(count, 1)), device)
+    settings = replace(RECIPE, network=arguments.network, epochs=EPOCHS if arguments.whole else 1 + arguments.epochs)
+    result, table = bound(settings, data, device, arguments), ""
+    if not arguments.bounds:
+        times = measure_epochs(settings, data, device)
+        table, step = profile_steps(settings, data, device, arguments.profiled)
+        result = times | step | result
+    name = torch.cuda.get_device_name(device) if on_gpu else "CPU"
+    print(f"{arguments.network} on {name}: {EPOCHS} epochs; goal: {GOAL:.0f} s")
     for what, value in result.items():
         print(f"{what:24}{value:>16,.6g}")
     print(table)

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sio_data.texts import clean_urls
+
 _PARAMETER = re.compile(r"(?<==)/[^,]*")  # one that is an absolute path
 
 
@@ -40,11 +42,12 @@ def _texts(value: object) -> list[str]:
 
 
 def shown_place(place: str) -> str:
-    """Give a place as others may see it: of an absolute path only the last part, after `…/`.
+    """Give a place as others may see it: of an absolute path only the last part, after `…/`; a URL without its login.
 
     A word before it, as in `transformers:/home/me/vit`, stays, and so do parameters' names, as in
     `pixmix:pictures=/home/me/fractals`.
     """
+    place = clean_urls(place)
     kind, colon, rest = place.partition(":")
     if colon and kind.isalnum() and rest.startswith("/") and not rest.startswith("//"):
         return f"{kind}:{shown_place(rest)}"

@@ -13,7 +13,8 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError, SioDataError
+from sio_data.errors import FolderInUseError, InputError, SettingsMismatchError, SioDataError, first_line
+from sio_data.texts import clean_urls, redact, url_secrets
 
 _TEMPORARY = ".sio-data-tmp"
 _OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
@@ -37,10 +38,11 @@ def as_folder(place: str | Path) -> Path:
     try:
         folder = UPath(place, use_listings_cache=False)
         folder.exists()
-    except ImportError as error:
-        raise InputError(f"{place} cannot be reached: {error}. For s3:// install sio-data[s3].") from error
     except Exception as error:  # each kind of URL has errors of its own: no credentials, no route, no such host
-        raise InputError(f"{place} cannot be reached: {error}") from error
+        said = redact(first_line(error), *url_secrets(str(place)))
+        hint = " For s3:// install sio-data[s3]." if isinstance(error, ImportError) else ""
+        # The error that is cut off may quote a password.
+        raise InputError(f"{clean_urls(str(place))} cannot be reached: {said}.{hint}") from None
     return cast("Path", folder)
 
 

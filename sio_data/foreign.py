@@ -10,6 +10,7 @@ from sio_data.errors import InputError, UnknownNameError
 from sio_data.files import sha256_json
 from sio_data.manifest import find_sets
 from sio_data.source_names import SourceName
+from sio_data.texts import redact
 
 
 def open_dataset(source: SourceName, *, streaming: bool = False) -> Any:
@@ -54,8 +55,6 @@ def open_folder(folder: Path, cache: str, *, streaming: bool) -> Any:
 def _clear_errors(what: str) -> Iterator[None]:
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    from sio_data.hub.calls import redact
 
     try:
         yield

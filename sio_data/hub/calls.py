@@ -2,7 +2,6 @@
 
 import errno
 import json
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -28,7 +27,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
 from rich.console import Console
 
 from sio_data.errors import InputError, SioDataError
-from sio_data.texts import printable
+from sio_data.texts import printable, redact
 
 _TRIES = 5
 _LONGEST_PAUSE = 300.0  # seconds; a Hub that asks for more is left alone until the user comes back
@@ -210,22 +209,6 @@ def _brief(cause: BaseException) -> str:
     if not isinstance(cause, HfHubHTTPError):
         text = str(cause).strip()
         return redact(f"{type(cause).__name__}: {text}" if isinstance(cause, httpx2.HTTPError) and text else text)
-    said = redact(cause.server_message or "", cause.response.request.headers.get("Authorization", ""))
+    token = cause.response.request.headers.get("Authorization", "").rpartition(" ")[2]
+    said = redact(cause.server_message or "", token)
     return f"the Hub answers {cause.response.status_code}{f', {said}' if said else ''}"
-
-
-def redact(text: str, authorization: str = "") -> str:
-    """Take tokens and the queries of addresses out of a text, and cut it to a line.
-
-    Args:
-        text: What a server or the client said.
-        authorization: The header that was sent, like `Bearer hf_…`.
-    """
-    secret = authorization.rpartition(" ")[2]
-    if secret:
-        text = text.replace(secret, "…")
-    text = re.sub(r"\bhf_\w+", "…", text)
-    text = re.sub(r"(?i)\bbearer\s+\S+", "…", text)
-    text = re.sub(r"(\w+://[^\s?#\"'<>]+)[?#][^\s\"'<>]*", r"\1", text)
-    text = " ".join(text.split())
-    return (text if len(text) <= 300 else f"{text[:299]}…").rstrip(".")

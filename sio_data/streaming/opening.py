@@ -4,10 +4,10 @@ import re
 from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from sio_data.embedded import EMBEDDED
-from sio_data.errors import IncompleteError, InputError, UnknownNameError
+from sio_data.errors import DamagedFileError, IncompleteError, InputError, UnknownNameError
 from sio_data.files import as_folder, is_url
 from sio_data.hub.names import HubName
 from sio_data.manifest import MANIFEST, Manifest
@@ -17,6 +17,7 @@ from sio_data.source_names import SourceName, choose_split
 from sio_data.streaming.bad_samples import BadSamples
 from sio_data.streaming.stores import FolderStore, HubStore, NoSuchFileError, Store
 from sio_data.streaming.streamed_set import StreamedSet
+from sio_data.texts import clean_urls
 
 _HUB_URL = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.+))?")
 _FOREIGN = "Only sets that sio-data made are streamed: make one of other images or shards with sio-data import."
@@ -84,7 +85,7 @@ def _find(name: str) -> _Found:
     if name.startswith("hf://"):
         return _find_by_address(name)
     if is_url(name) and not name.startswith("file://"):
-        return _find_in_folder(as_folder(name), _without_secrets(name))
+        return _find_in_folder(as_folder(name), clean_urls(name).rstrip("/"))
     source = SourceName.parse(name)
     if source.hub:
         return _find_on_hub(source)
@@ -95,12 +96,6 @@ def _find(name: str) -> _Found:
     return _find_in_folder(Path(source.path), source.path)
 
 
-def _without_secrets(url: str) -> str:
-    """Take the password and what else is no place out of a URL."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
-
-
 def _find_in_folder(folder: Path, name: str) -> _Found:
     store = FolderStore(name, folder)
     try:
@@ -108,7 +103,10 @@ def _find_in_folder(folder: Path, name: str) -> _Found:
     except NoSuchFileError as error:
         what = InputError(f"{name} is no synthetic set: it holds no {MANIFEST}.") if is_url(folder) else no_set(folder)
         raise InputError(f"{what} {_FOREIGN}") from error
-    manifest = Manifest.read(folder, data)
+    try:
+        manifest = Manifest.read(folder, data)
+    except DamagedFileError as error:
+        raise DamagedFileError(name, MANIFEST, error.what) from None  # it quotes the folder, which may hold a password
     if not manifest.complete:
         raise IncompleteError(f"{name} is incomplete. Run the command that began it again.")
     return _Found(name, manifest, store)

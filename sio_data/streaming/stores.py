@@ -1,6 +1,6 @@
 """Where the shards of a set lie: a folder here or behind a URL, or a repository on the Hub."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from sio_data.errors import CorruptSetError, InputError, SioDataError, first_line
 from sio_data.files import is_url
 from sio_data.hub.names import HubName
+from sio_data.texts import redact, url_secrets
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileSystem
@@ -59,7 +60,7 @@ class FolderStore:
         """See `Store`."""
         what = f"{self.name}/{path}"
         try:
-            return _try_again(what, partial(self._read, self.folder / path, most), stop)
+            return _try_again(what, partial(self._read, self.folder / path, most), stop, url_secrets(str(self.folder)))
         except FileNotFoundError as error:
             raise NoSuchFileError(f"{what} is missing.") from error
 
@@ -108,7 +109,7 @@ def _hub_files() -> "HfFileSystem":
     return HfFileSystem(endpoint=constants.ENDPOINT, skip_instance_cache=True)
 
 
-def _try_again(what: str, function: Callable[[], T], stop: Event) -> T:
+def _try_again(what: str, function: Callable[[], T], stop: Event, secrets: Sequence[str]) -> T:
     """Read something, again after a pause if that fails: what lies behind a URL may be out of reach for a moment.
 
     Raises:
@@ -127,7 +128,7 @@ def _try_again(what: str, function: Callable[[], T], stop: Event) -> T:
         except Exception as error:  # each kind of URL has errors of its own
             pause = None if isinstance(error, _LASTING) else next(pauses, None)
             if pause is None:
-                raise _unreadable(what, error) from error
+                raise SioDataError(f"{what} cannot be read ({redact(first_line(error), *secrets)}).") from error
         _wait(pause, stop)
 
 
@@ -139,9 +140,3 @@ def _wait(seconds: float, stop: Event) -> None:
     """
     if stop.wait(seconds):
         raise SioDataError("stopped.")
-
-
-def _unreadable(what: str, error: Exception) -> SioDataError:
-    from sio_data.hub.calls import redact
-
-    return SioDataError(f"{what} cannot be read ({redact(first_line(error))}).")

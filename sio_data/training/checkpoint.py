@@ -20,6 +20,10 @@ from sio_data.training.networks import build_network, own_normalisation
 _MOST_OUTPUTS = 100_000
 
 
+# What a config.json or weights of others can set off.
+_UNSOUND = (AttributeError, LookupError, ArithmeticError, TypeError, ValueError, RuntimeError, OSError, SafetensorError)
+
+
 class Classifier(nn.Module):
     """An image classifier that normalises its input itself.
 
@@ -141,7 +145,7 @@ class Classifier(nn.Module):
         try:
             classifier = cls(**config)
             classifier.load_state_dict(load_file(folder / WEIGHTS), strict=True)
-        except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        except _UNSOUND as error:
             raise InputError(f"{name} is no sound checkpoint: {error}") from error
         return classifier.eval()
 

@@ -15,7 +15,7 @@ from sio_data.training.ranks import Ranks
 from sio_data.training.run import Run, Trained
 from sio_data.training.settings import TrainingSettings
 from sio_data.training.state import Saver
-from sio_data.training.stopping import StopRequest, stop_request
+from sio_data.training.stopping import StopRequest
 
 SAVE_SECONDS = 60.0
 _ALONE = Ranks()
@@ -31,6 +31,7 @@ def train_run(
     folder: Path | None = None,
     save_seconds: float = SAVE_SECONDS,
     tensorboard: bool = False,
+    request: StopRequest | None = None,
 ) -> Trained:
     """Train one classifier, or go on with it.
 
@@ -45,6 +46,7 @@ def train_run(
         folder: Where its state and its log lie; None keeps nothing on disk.
         save_seconds: Time between two saves of the state; the weights do not depend on it.
         tensorboard: Whether to write events for TensorBoard.
+        request: Where somebody may ask for an end, which comes after the step.
 
     Raises:
         SioDataError: The loss became NaN or infinite.
@@ -54,8 +56,8 @@ def train_run(
     data = place(data, device)
     batches = mixed_batches(settings, data, seed, ranks)
     steps = settings.epochs * len(batches)
-    with _own_globals(device), _stops(folder) as request:
-        saver = Saver(folder, save_seconds, ranks, request)
+    with _own_globals(device):
+        saver = Saver(folder, save_seconds, ranks, request or StopRequest())
         run = Run(settings, data, seed, device, ranks, saver)
         done = run.position.epoch * len(batches) + run.position.step
         journal = Journal(folder if ranks.first else None, run.position.epoch, tensorboard)
@@ -95,10 +97,6 @@ def mixed_batches(settings: TrainingSettings, data: TrainingData, seed: int, ran
         rank=ranks.rank,
         world=ranks.world,
     )
-
-
-def _stops(folder: Path | None) -> AbstractContextManager[StopRequest]:
-    return stop_request() if folder else nullcontext(StopRequest())
 
 
 def _bar(title: str, steps: int, done: int, ranks: Ranks) -> AbstractContextManager[Advance]:

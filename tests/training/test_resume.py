@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load, load_file, save
 
 from sio_data import train
@@ -15,6 +16,7 @@ from sio_data.errors import IncompleteError, InputError, SettingsMismatchError, 
 from sio_data.files import read_json
 from sio_data.training.accuracy import measure_accuracy
 from sio_data.training.learner import Learner
+from sio_data.training.run import Run
 from sio_data.training.state import STATE
 from tests.conftest import snapshot
 
@@ -208,12 +210,51 @@ def test_a_damaged_state_is_refused_and_left_alone(
     monkeypatch.undo()
     state = tmp_path / "runs" / UNFINISHED / STATE
     sound = state.read_bytes()
-    for damaged in (sound[:1000], save(load(sound))):
+    tensors, metadata = load(sound), safe_open(state, "pt").metadata()
+    fewer = {name: value for name, value in tensors.items() if name != "classifier.head.bias"}
+    for damaged in (sound[:1000], save(tensors), save(fewer, metadata)):
         state.write_bytes(damaged)
         before = snapshot(tmp_path)
         with pytest.raises(InputError, match=r"no sound state of a training .*Delete it to begin anew"):
             train("digits", tmp_path / "runs", **OPTIONS)
         assert snapshot(tmp_path) == before
+
+
+def test_a_signal_as_a_run_ends_keeps_the_next_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish = Run.finish_epoch
+
+    def stop_meanwhile(self: Run) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return finish(self)
+
+    monkeypatch.setattr(Run, "finish_epoch", stop_meanwhile)
+    with pytest.raises(IncompleteError):
+        train("digits", tmp_path / "runs", epochs=1, seeds=[0, 1])
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["seed-0"]
+
+
+def test_what_failed_before_a_state_was_saved_does_not_lock_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(SioDataError, match="give a lower learning rate"):
+        train("digits", tmp_path / "runs", **OPTIONS, learning_rate=1e30)
+    assert train("digits", tmp_path / "runs", **OPTIONS | {"epochs": 1})[0].made
+
+
+def test_weights_that_are_not_finite_are_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(SioDataError, match="became"):
+        train("digits", tmp_path / "runs", epochs=1, seeds=[0], batch_size=541, learning_rate=1e38, weight_decay=1e5)
+    assert not (tmp_path / "runs/seed-0").exists()
+
+
+def test_a_state_left_in_a_finished_run_is_removed(tmp_path: Path) -> None:
+    train("digits", tmp_path / "runs", epochs=1, seeds=[0])
+    (tmp_path / "runs/seed-0" / STATE).touch()
+    assert not train("digits", tmp_path / "runs", epochs=1, seeds=[0])[0].made
+    assert not (tmp_path / "runs/seed-0" / STATE).exists()
+
+
+def test_a_url_as_output_is_refused() -> None:
+    with pytest.raises(InputError, match="needs a local folder"):
+        train("digits", "s3://bucket/runs")
 
 
 def test_a_state_whose_loss_is_not_finite_is_never_saved(tmp_path: Path) -> None:
