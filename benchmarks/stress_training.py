@@ -75,6 +75,12 @@ def content(folder: Path) -> dict[str, object]:
     return {name: path.read_bytes() for name, path in files.items()} | {log.name: rows}
 
 
+def differs(found: dict[str, object], expected: dict[str, object]) -> bool:
+    names = [name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)]
+    print("".join(f"differs: {name}\n" for name in sorted(names)), end="", flush=True)
+    return bool(names)
+
+
 def stress(work: Path, number: int, options: str, kills: int) -> dict[str, float]:
     words = f"{COMMON.format(set=work / 'set')} {options}".split()
     moments, log = random.Random(number), work / "log"
@@ -92,7 +98,7 @@ def stress(work: Path, number: int, options: str, kills: int) -> dict[str, float
             found[state(folder)] += 1
         run_forked(partial(train, folder, words), log)
         found["runs finished"] += 1
-        found["runs that differ"] += content(folder) != content(whole)
+        found["runs that differ"] += differs(content(folder), content(whole))
     return {**found, "uninterrupted, s": uninterrupted, "seconds": time.perf_counter() - started}
 
 

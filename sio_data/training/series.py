@@ -18,6 +18,7 @@ from sio_data.files import (
     is_url,
     read_json,
     remove_leftovers,
+    remove_tree,
     write_json,
     write_text,
 )
@@ -193,6 +194,7 @@ def _finish_folder(folder: Path, place: Path, trained: Trained, record: dict[str
     """Write the weights to keep into a folder, the others into `best/` or `last/` there, and give it its name."""
     keep = record["settings"]["keep"]
     other: Keep = "last" if keep == "best" else "best"
+    remove_tree(folder / other)  # it may hold what a killed writer left
     trained.use(other).save_pretrained(folder / other)
     trained.use(keep).save_pretrained(folder)
     write_json(folder / RECORD, record)

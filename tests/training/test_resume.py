@@ -110,6 +110,23 @@ def test_a_streamed_training_goes_on_within_the_epoch(
     assert_same_training(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_what_a_kill_left_among_the_other_weights_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train("digits", tmp_path / "whole", **OPTIONS)
+    monkeypatch.setattr("sio_data.training.checkpoint.write_json", leave_temporary_file)
+    with pytest.raises(CutOffError):
+        train("digits", tmp_path / "runs", **OPTIONS)
+    monkeypatch.undo()
+    assert list((tmp_path / "runs").rglob("*.tmp"))
+    train("digits", tmp_path / "runs", **OPTIONS)
+    whole, again = ({path.relative_to(out) for path in out.rglob("*")} for out in sorted(tmp_path.iterdir()))
+    assert whole == again
+
+
+def leave_temporary_file(path: Path, value: object) -> None:
+    path.with_name(f".{path.name}.0.tmp").touch()
+    raise CutOffError
+
+
 def test_only_the_steps_since_the_last_save_are_made_again(
     tmp_path: Path, at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
