@@ -14,9 +14,9 @@ from sio_data import train
 from sio_data.cli import main
 from sio_data.errors import IncompleteError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import read_json
+from sio_data.training import series
 from sio_data.training.accuracy import measure_accuracy
 from sio_data.training.learner import Learner
-from sio_data.training.run import Run
 from sio_data.training.state import STATE
 from tests.conftest import snapshot
 
@@ -238,13 +238,13 @@ def test_a_damaged_state_is_refused_and_left_alone(
 
 
 def test_a_signal_as_a_run_ends_keeps_the_next_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish = Run.finish_epoch
+    finish = series._finish_folder
 
-    def stop_meanwhile(self: Run) -> dict[str, float]:
+    def stop_meanwhile(*arguments: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        return finish(self)
+        finish(*arguments)
 
-    monkeypatch.setattr(Run, "finish_epoch", stop_meanwhile)
+    monkeypatch.setattr(series, "_finish_folder", stop_meanwhile)
     with pytest.raises(IncompleteError):
         train("digits", tmp_path / "runs", epochs=1, seeds=[0, 1])
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["seed-0"]
