@@ -14,8 +14,9 @@ from sio_data import train
 from sio_data.cli import main
 from sio_data.errors import IncompleteError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import read_json
+from sio_data.training import series
+from sio_data.training.accuracy import measure_accuracy
 from sio_data.training.learner import Learner
-from sio_data.training.run import Run
 from sio_data.training.state import STATE
 from tests.conftest import snapshot
 
@@ -67,7 +68,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "sio": {"synthetic": "digits", "mix": "loss", "real_share": 0.5, "augmentation": "crop-flip"},
     "averaged": {"ema": 0.9, "clip_norm": 1.0, "label_smoothing": 0.1},
     "bf16": {"precision": "bf16", "channels_last": True},
-    "fp16": {"precision": "fp16"},
+    "fp16": {"precision": "fp16", "channels_last": True},  # else a processor takes minutes
     "state of its own": {"method": "vos:queue=10,start=0"},
     "outliers": {"method": "oe", "outliers": "textures#val", "outlier_batch_size": 30},
 }
@@ -169,6 +170,27 @@ def test_a_signal_saves_and_ends_the_training(
     assert_same_training(tmp_path / "whole", tmp_path / "runs")
 
 
+def test_a_signal_while_the_last_epoch_is_judged_ends_the_training_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("digits", tmp_path / "whole", **OPTIONS)
+    judged = []
+
+    def judge(*arguments: object) -> float:
+        judged.append(1)
+        if len(judged) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return measure_accuracy(*arguments)
+
+    monkeypatch.setattr("sio_data.training.run.measure_accuracy", judge)
+    with pytest.raises(IncompleteError):
+        train("digits", tmp_path / "runs", **OPTIONS | {"seeds": [0, 1]})
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [UNFINISHED]
+    train("digits", tmp_path / "runs", **OPTIONS)
+    assert len(judged) == 3
+    assert_same_training(tmp_path / "whole", tmp_path / "runs")
+
+
 def test_the_log_has_a_row_an_epoch_whatever_was_made_again(
     tmp_path: Path, at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,13 +238,13 @@ def test_a_damaged_state_is_refused_and_left_alone(
 
 
 def test_a_signal_as_a_run_ends_keeps_the_next_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish = Run.finish_epoch
+    finish = series._finish_folder
 
-    def stop_meanwhile(self: Run) -> dict[str, float]:
+    def stop_meanwhile(*arguments: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        return finish(self)
+        finish(*arguments)
 
-    monkeypatch.setattr(Run, "finish_epoch", stop_meanwhile)
+    monkeypatch.setattr(series, "_finish_folder", stop_meanwhile)
     with pytest.raises(IncompleteError):
         train("digits", tmp_path / "runs", epochs=1, seeds=[0, 1])
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["seed-0"]
