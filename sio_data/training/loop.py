@@ -76,7 +76,6 @@ def train_run(
                     "images_per_second": round(meter.images_per_second, 1),
                 }
                 journal.enter(run.finish_epoch() | rates)
-                saver.look(run.state, device, epoch_done=True)
         return run.trained()
 
 

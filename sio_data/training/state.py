@@ -108,26 +108,19 @@ class Saver:
         except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise _unsound(self._path, error) from error
 
-    def look(
-        self,
-        state: Callable[[], tuple[Position, Mapping[str, torch.Tensor]]],
-        device: torch.device,
-        epoch_done: bool = False,
-    ) -> None:
-        """Save if it is time or somebody asked; all ranks call it after each step and each epoch.
+    def look(self, state: Callable[[], tuple[Position, Mapping[str, torch.Tensor]]], device: torch.device) -> None:
+        """Save if it is time or somebody asked; all ranks call it after each step.
 
         Args:
             state: Gives what to save.
             device: Where the ranks talk to each other.
-            epoch_done: Whether an epoch was judged just now: nobody's request waits for longer than that.
 
         Raises:
             IncompleteError: SIGTERM came; the state is saved.
             KeyboardInterrupt: SIGINT came; the state is saved.
         """
         self._looks += 1
-        skipped = self._ranks.world > 1 and self._looks % _STEPS_BETWEEN_LOOKS and not epoch_done
-        if self._path is None or skipped:
+        if self._path is None or (self._ranks.world > 1 and self._looks % _STEPS_BETWEEN_LOOKS):
             return
         stop = self._ranks.any(self._request.signal != 0, device)
         if self._ranks.first and (stop or time.monotonic() - self._last >= self._seconds):

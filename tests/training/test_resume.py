@@ -14,8 +14,11 @@ from sio_data import train
 from sio_data.cli import main
 from sio_data.errors import IncompleteError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import read_json
+<<<<<<< HEAD
 from sio_data.training import series
 from sio_data.training.accuracy import measure_accuracy
+=======
+>>>>>>> coretests
 from sio_data.training.learner import Learner
 from sio_data.training.state import STATE
 from tests.conftest import snapshot
@@ -167,27 +170,6 @@ def test_a_signal_saves_and_ends_the_training(
     assert "Traceback" not in capsys.readouterr().err
     monkeypatch.undo()
     train("digits", tmp_path / "runs", **OPTIONS)
-    assert_same_training(tmp_path / "whole", tmp_path / "runs")
-
-
-def test_a_signal_while_the_last_epoch_is_judged_ends_the_training_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train("digits", tmp_path / "whole", **OPTIONS)
-    judged = []
-
-    def judge(*arguments: object) -> float:
-        judged.append(1)
-        if len(judged) == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return measure_accuracy(*arguments)
-
-    monkeypatch.setattr("sio_data.training.run.measure_accuracy", judge)
-    with pytest.raises(IncompleteError):
-        train("digits", tmp_path / "runs", **OPTIONS | {"seeds": [0, 1]})
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == [UNFINISHED]
-    train("digits", tmp_path / "runs", **OPTIONS)
-    assert len(judged) == 3
     assert_same_training(tmp_path / "whole", tmp_path / "runs")
 
 
