@@ -14,11 +14,7 @@ from sio_data import train
 from sio_data.cli import main
 from sio_data.errors import IncompleteError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import read_json
-<<<<<<< HEAD
 from sio_data.training import series
-from sio_data.training.accuracy import measure_accuracy
-=======
->>>>>>> coretests
 from sio_data.training.learner import Learner
 from sio_data.training.state import STATE
 from tests.conftest import snapshot
