@@ -8,7 +8,8 @@ from threading import Event
 import numpy as np
 import torch
 
-from sio_data.errors import ClassMapError, InputError
+from sio_data.class_maps import match_classes
+from sio_data.errors import InputError
 from sio_data.files import sha256_json
 from sio_data.manifest import Manifest
 from sio_data.plan import Integers
@@ -66,12 +67,7 @@ class StreamedSet:
         Raises:
             ClassMapError: This set has a class that is not in the map wanted.
         """
-        missing = [name for name in self.class_names if name not in class_names]
-        if missing:
-            raise ClassMapError(
-                f"{self.name} has the class(es) {', '.join(missing)}, which are not among {', '.join(class_names)}. "
-                "Classes are matched by name: rename them, or leave them out."
-            )
+        match_classes(self.class_names, class_names, self.name)
         return replace(self, class_names=tuple(class_names))
 
     def read(self, places: Sequence[torch.Tensor], seed: int) -> Iterator[Decoded]:
@@ -114,8 +110,7 @@ class StreamedSet:
     @cached_property
     def _lookup(self) -> torch.Tensor:
         """For each label in the shards, the one in the class map."""
-        labels = {name: label for label, name in enumerate(self.class_names)}
-        return torch.tensor([labels[name] for name in self.manifest.recipe.class_names])
+        return torch.tensor(match_classes(self.manifest.recipe.class_names, self.class_names, self.name))
 
 
 def _check_ascending(positions: Integers) -> None:
