@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from threading import Event
 
 import numpy as np
 import torch
@@ -15,10 +14,10 @@ from sio_data.manifest import Manifest
 from sio_data.plan import Integers
 from sio_data.streaming.bad_samples import BadSamples
 from sio_data.streaming.decoding import Decoded, decode_samples
-from sio_data.streaming.held_shards import HeldShard, load_shard
+from sio_data.streaming.held_shards import HeldShard
+from sio_data.streaming.kept_shards import KeptShards
 from sio_data.streaming.order import StreamOrder
 from sio_data.streaming.reading import read_batches
-from sio_data.streaming.stores import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class StreamedSet:
     class_names: tuple[str, ...]
     image_size: int
     manifest: Manifest
-    _store: Store
+    _shards: KeptShards
     _workers: int
     _bad: BadSamples
 
@@ -78,6 +77,9 @@ class StreamedSet:
         window are shuffled. Only shards that hold a sample asked for are fetched, so that a start anywhere costs no
         more than the first window. At most two windows are in memory, as files, and a few decoded batches.
 
+        The shards of a set of up to 256 MiB are fetched once and stay in memory, as files, as long as this object lives;
+        those of a larger set are fetched anew in every pass and by every call.
+
         Each shard's hash is checked. A bad sample is skipped: the next sound one of its shard takes its place, so that
         all other samples stay where they are.
 
@@ -97,10 +99,7 @@ class StreamedSet:
         positions = torch.cat([torch.as_tensor([], dtype=torch.int64), *places]).numpy()
         _check_ascending(positions)
         runs = StreamOrder(self.manifest.shards, seed).runs(positions)
-        return read_batches(runs, [len(batch) for batch in places], self._load, self._decode, self._workers)
-
-    def _load(self, shard: int, stop: Event) -> HeldShard:
-        return load_shard(self._store, self.manifest.shards[shard], self.manifest.recipe, self._bad, stop)
+        return read_batches(runs, [len(batch) for batch in places], self._shards.load, self._decode, self._workers)
 
     def _decode(self, picked: Sequence[tuple[HeldShard, int]]) -> Decoded:
         recipe = self.manifest.recipe

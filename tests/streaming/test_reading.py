@@ -12,7 +12,7 @@ import torch
 
 from sio_data import MixedBatches, open_set
 from sio_data.errors import ClassMapError, InputError
-from sio_data.streaming import StreamedSet, open_stream, order
+from sio_data.streaming import StreamedSet, kept_shards, open_stream, order
 from sio_data.streaming.decoding import decode_samples
 from sio_data.streaming.held_shards import HeldShard
 from sio_data.streaming.stores import FolderStore
@@ -30,8 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of three shards."""
+    """Windows of three shards, of a set that is too large to be kept."""
     monkeypatch.setattr(order, "_WINDOW_SAMPLES", 12)
+    monkeypatch.setattr(kept_shards, "_KEPT_BYTES", 0)
 
 
 @pytest.fixture
@@ -146,6 +147,22 @@ def test_no_more_than_two_windows_are_in_memory(folder: Path, workers: int, monk
         pass
     assert len(held) == 27
     assert most <= 6
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_the_shards_of_a_small_set_are_fetched_once(
+    folder: Path, workers: int, fetched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = open_stream(folder, workers=workers)
+    size = sum(shard.bytes for shard in large.manifest.shards)
+    monkeypatch.setattr(kept_shards, "_KEPT_BYTES", size)
+    small = open_stream(folder, workers=workers)
+    fetched.clear()
+    passes = batches(small, 0, 3 * SAMPLES)
+    again = batches(small.with_class_names(("cat", "dog", "owl", "yak")), 0, SAMPLES, seed=1)
+    assert len(fetched) == len({*fetched}) == 9
+    assert same(passes, batches(large, 0, 3 * SAMPLES))
+    assert same(again, batches(large, 0, SAMPLES, seed=1))
 
 
 def test_empty_batches_and_no_batches(folder: Path) -> None:
