@@ -1,6 +1,8 @@
 """What `StreamedSet.read` promises of order, batches, ranks, memory and threads."""
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -19,6 +21,29 @@ from sio_data.streaming.stores import FolderStore
 from tests.small_sets import write_imported_set, write_set
 
 SAMPLES = 36
+LEFT_OPEN = """
+import sys
+from threading import Event
+
+import torch
+
+from sio_data.streaming import kept_shards, open_stream, order, reading
+from sio_data.streaming.stores import FolderStore
+
+order._WINDOW_SAMPLES, kept_shards._KEPT_BYTES, reading._FETCHED_AT_ONCE = 12, 0, 1
+read, calls, begun = FolderStore.read, iter(range(100)), Event()
+
+def hold(self, path, most, stop):
+    if next(calls) > 3:  # the manifest and the first window
+        begun.set()
+        print("stopped", stop.wait(60), flush=True)
+    return read(self, path, most, stop)
+
+FolderStore.read = hold
+iterator = open_stream(sys.argv[1], workers=1).read(torch.arange(72).split(1), 0)
+next(iterator)
+begun.wait()
+"""
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -249,6 +274,11 @@ def test_threads_end_with_the_iterator(folder: Path, end: Callable[[Iterator[obj
     end(open_stream(folder, workers=3).read(torch.arange(40).split(5), 0))
     gc.collect()
     assert of_streams() == []
+
+
+def test_threads_end_with_python(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT_OPEN, str(folder)], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("stopped True\n", "", 0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
