@@ -1,7 +1,7 @@
 """Labelled images as one tensor, in memory or mapped into it: what sources give and training and detection take."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -88,7 +88,7 @@ class ImageSet:
         """Give the same images on a device, all at once; batches are then made there."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
-    def read(self, places: Sequence[torch.Tensor], seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def read(self, places: Sequence[torch.Tensor], seed: int) -> Generator[tuple[torch.Tensor, torch.Tensor]]:
         """Read batches of a shuffled endless order: one permutation of the images after another.
 
         Args:

@@ -36,7 +36,7 @@ class _Found(NamedTuple):
 def open_stream(
     name: str | Path, *, image_size: int | None = None, workers: int = 2, max_bad: int = MAX_BAD
 ) -> StreamedSet:
-    """Open a set to train on it straight from its shards: nothing is downloaded first, nor is a large set held in memory.
+    """Open a set to train on it straight from its shards: nothing is downloaded first, and a large set never held.
 
     Args:
         name: A set that was generated, imported or filtered: a local folder, `file://`, `s3://bucket/folder`,

@@ -1,6 +1,6 @@
 """A set that is read from its shards while it is used."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -69,7 +69,7 @@ class StreamedSet:
         match_classes(self.class_names, class_names, self.name)
         return replace(self, class_names=tuple(class_names))
 
-    def read(self, places: Sequence[torch.Tensor], seed: int) -> Iterator[Decoded]:
+    def read(self, places: Sequence[torch.Tensor], seed: int) -> Generator[Decoded]:
         """Read samples by their positions in an endless shuffled order: one permutation of the set after another.
 
         The order depends on the seed and on the list of shards alone. Shards are shuffled anew in each pass and fetched
@@ -77,7 +77,7 @@ class StreamedSet:
         window are shuffled. Only shards that hold a sample asked for are fetched, so that a start anywhere costs no
         more than the first window. At most two windows are in memory, as files, and a few decoded batches.
 
-        The shards of a set of up to 256 MiB are fetched once and stay in memory, as files, as long as this object lives;
+        The shards of a set of up to 256 MiB are fetched once and stay in memory, as files, as long as this object does;
         those of a larger set are fetched anew in every pass and by every call.
 
         Each shard's hash is checked. A bad sample is skipped: the next sound one of its shard takes its place, so that
