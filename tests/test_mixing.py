@@ -1,7 +1,7 @@
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import chain, count, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def readers() -> list[str]:
 def test_reading_ends_on_both_sides_when_one_fails(
     tiny_set: Path, failing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, calls = StreamedSet.read, count()
+    read, calls = StreamedSet.read, iter(range(2))
 
     def fail_later(self: StreamedSet, places: Sequence[torch.Tensor], seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
         fails = next(calls) == failing
