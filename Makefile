@@ -32,9 +32,12 @@ bench: $(VENV)/.dev  ## Measure speed and memory; tables and JSON
 	$(BIN)/python benchmarks/measure.py
 	$(BIN)/python benchmarks/streaming.py
 	$(BIN)/python benchmarks/mixing.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/gpu.py
 
-stress: $(VENV)/.dev  ## Kill the generation of sets at 110 random moments; every resumed set must be the same
+stress: $(VENV)/.dev  ## Kill generations and trainings at 134 random moments; what resumes must end the same
 	$(BIN)/python benchmarks/stress_kill.py
+	$(BIN)/python benchmarks/stress_training.py
 
 format: $(VENV)/.dev  ## Format the code and mend what the linter can
 	$(BIN)/ruff format .

@@ -3,28 +3,26 @@
 Run by `make stress`; two arguments change the number of kills without and with `--workers 2`. Goal: each finished set
 is the same to the byte as one never interrupted, no sample lost or doubled, `verify` finds it sound, no worker is left.
 
-The moments lie anywhere between the start of a run and the time that an uninterrupted one takes. An interpreter takes
-seconds to import torch, so this process does so once and forks a child for each run; it runs nothing in torch itself,
-which wants no threads when it forks. The worker processes of `--workers 2` are new interpreters, as ever.
+The moments lie anywhere between the start of a run and the time that an uninterrupted one takes. The runs are forks of
+this process; the worker processes of `--workers 2` are new interpreters, as ever.
 """
 
 import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import torch
+from forked import run_forked
 from small_unet import CLASSES, save_unet
 
 import sio_data.generation
@@ -50,25 +48,7 @@ class Runs:
 
     def run(self, function: Callable[[], object], kill_after: float | None = None) -> bool:
         """Tell whether it came to its end before it was to be killed."""
-        started = time.perf_counter()
-        child = os.fork()
-        if child == 0:
-            try:
-                log = os.open(self._log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-                os.dup2(log, 1)
-                os.dup2(log, 2)
-                code = function()
-                os._exit(code if isinstance(code, int) else 0)
-            finally:
-                traceback.print_exc()
-                os._exit(1)
-        if kill_after is not None:
-            time.sleep(max(0.0, started + kill_after - time.perf_counter()))
-            os.kill(child, signal.SIGKILL)  # it is ours until it is waited for, even if it has ended
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code not in (0, -signal.SIGKILL):
-            raise SystemExit(f"a run ended with {code}:\n{self._log.read_text()}")
-        return code == 0
+        return run_forked(function, self._log, kill_after)
 
     def generate(self, folder: Path, workers: int, kill_after: float | None = None) -> bool:
         return self.run(lambda: sio_data_command(command(self._work / "weights", folder, workers)), kill_after)

@@ -10,12 +10,12 @@ def derive_seed(*parts: int) -> int:
     """Make one seed of several numbers, so that streams that differ in any of them have nothing to do with another.
 
     Args:
-        parts: At least 0 each.
+        parts: At least 0 each; how many there are counts, too.
 
     Returns:
         From 0 to 2**32 - 1: torch's generator on the CPU looks at 32 bits alone.
     """
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+    return int(np.random.SeedSequence((len(parts), *parts)).generate_state(1)[0])
 
 
 def look_up_order(size: int, places: Sequence[torch.Tensor], seed: int) -> torch.Tensor:

@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from sio_data import describe, open_set
+from sio_data import describe, open_set, train
 from sio_data.cli import main
-from sio_data.description import BundleDescription, CheckpointDescription, RunsDescription, SetDescription
-from sio_data.errors import InputError
+from sio_data.description import (
+    BundleDescription,
+    CheckpointDescription,
+    RunsDescription,
+    SetDescription,
+    UnfinishedDescription,
+)
+from sio_data.errors import IncompleteError, InputError
 from sio_data.manifest import Manifest, Origin
 from sio_data.records import RECORDS
+from sio_data.training.learner import Learner
 from tests.small_sets import write_imported_set, write_set
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe [bold red]cat[/] \u2028 \x7f"
@@ -162,3 +169,64 @@ def in_terminal(*words: object) -> str:
             pass
         os.close(ours)
     return written.decode()
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run and one that was stopped in its second epoch of three."""
+    folder = tmp_path_factory.mktemp("begun") / "runs"
+    options = {"epochs": 3, "batch_size": 250, "method": "logitnorm:temperature=0.5"}
+    train("digits", folder, seeds=[0], **options)
+    updates, update = iter(range(100)), Learner.update
+
+    def stop(*arguments: object) -> object:
+        if next(updates) == 4:
+            raise IncompleteError("stopped")
+        return update(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "update", stop)
+        with pytest.raises(IncompleteError):
+            train("digits", folder, seeds=[1], save_seconds=0, **options)
+    return folder
+
+
+def test_an_unfinished_run_is_told_with_its_command(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = describe(begun / ".seed-1.unfinished")
+    assert isinstance(found, UnfinishedDescription)
+    assert found.epochs_done == 1
+    assert main(["info", str(found.folder)]) == 0
+    shown = capsys.readouterr().out
+    assert f"unfinished: {found.folder}; go on with the command below" in shown
+    assert "reached: 1 of 3 epochs done" in shown
+    assert "  method: logitnorm:temperature=0.5" in shown
+    assert "command: sio-data train --real digits" in shown
+    assert main(["info", "--json", str(found.folder)]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "unfinished"
+
+
+def test_the_runs_of_a_method_and_those_that_are_unfinished(
+    begun: Path, tiny_runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(begun)]) == 0
+    shown = capsys.readouterr().out
+    assert "seed-0: convnet, logitnorm:temperature=0.5, 6 classes, val accuracy" in shown
+    assert ".seed-1.unfinished: unfinished, 1 of 3 epochs done" in shown
+    assert main(["info", "--json", str(begun)]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert ([len(value[name]) for name in ("runs", "unfinished")], value["kind"]) == ([1, 1], "runs")
+    alone = tmp_path / "alone"
+    shutil.copytree(begun / ".seed-1.unfinished", alone / ".seed-1.unfinished")
+    assert main(["info", str(alone)]) == 0
+    assert "runs: 0 in" in capsys.readouterr().out
+    assert main(["info", str(tiny_runs[0])]) == 0
+    assert "seed-0: convnet, 6 classes" in capsys.readouterr().out
+
+
+def test_an_unfinished_run_without_a_record_or_with_a_broken_log_is_no_trouble(begun: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(begun / ".seed-1.unfinished", tmp_path / ".seed-1.unfinished"))
+    (folder / "log.csv").write_bytes(b"\xff\xfe")
+    assert describe(tmp_path).to_json()["unfinished"][0]["epochs_done"] == 0
+    (folder / "training.json").unlink()
+    with pytest.raises(InputError, match="holds no synthetic set, no checkpoint and no runs"):
+        describe(tmp_path)

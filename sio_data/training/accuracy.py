@@ -23,7 +23,7 @@ def measure_accuracy(model: Classifier, images: ImageSet, device: torch.device, 
     """
     model.eval()
     right = torch.zeros((), dtype=torch.float64, device=device)
-    for chosen in torch.arange(ranks.rank, len(images), ranks.world).split(_BATCH):
+    for chosen in torch.arange(len(images))[ranks.rank :: ranks.world].split(_BATCH):
         chosen = chosen.to(images.images.device)
         pixels = centre(images.images[chosen].to(device), model.image_size)
         right += (model(pixels).argmax(1) == images.labels[chosen].to(device)).sum()

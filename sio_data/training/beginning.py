@@ -51,7 +51,7 @@ class TrainingData:
 def place(data: TrainingData, device: torch.device) -> TrainingData:
     """Put the images where the training runs, if they take at most half of the memory that is free there."""
     held = {name: images for name, images in vars(data).items() if isinstance(images, ImageSet)}
-    if device.type != "cuda":
+    if device.type != "cuda" or isinstance(data.real, StreamedSet):  # batches are mixed where the real images are
         return data
     free, _ = torch.cuda.mem_get_info(device)
     if sum(images.images.nbytes for images in held.values()) > free // 2:
@@ -77,6 +77,8 @@ def begin(
     else:
         mean, std = own_normalisation(settings.network) or measure_spread(data.real)
     size = settings.crop_size or data.real.image_size
+    if size > data.real.image_size:
+        raise InputError(f"crop_size {size} is larger than the images of {data.real.image_size} pixels (--image-size).")
     side_heads = method.side_heads(len(data.real.class_names))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -7,17 +7,21 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from sio_data.errors import InputError, SioDataError
-from sio_data.files import read_json, write_json
+from sio_data.files import clear_if_full, read_json, write_bytes, write_json
 from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.runs import CONFIG, WEIGHTS
 from sio_data.training.heads import build_head
 from sio_data.training.networks import build_network, own_normalisation
 
 _MOST_OUTPUTS = 100_000
+
+
+# What a config.json or weights of others can set off.
+_UNSOUND = (AttributeError, LookupError, ArithmeticError, TypeError, ValueError, RuntimeError, OSError, SafetensorError)
 
 
 class Classifier(nn.Module):
@@ -118,10 +122,8 @@ class Classifier(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        try:
-            save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise SioDataError(f"{folder / WEIGHTS} cannot be written: {error}") from error
+        with clear_if_full(folder, "Free some, and save again."):
+            write_bytes(folder / WEIGHTS, save(weights, {"format": "pt"}))  # save_file makes it unreadable for others
         write_json(folder / CONFIG, self.config)
 
     @classmethod
@@ -143,7 +145,7 @@ class Classifier(nn.Module):
         try:
             classifier = cls(**config)
             classifier.load_state_dict(load_file(folder / WEIGHTS), strict=True)
-        except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        except _UNSOUND as error:
             raise InputError(f"{name} is no sound checkpoint: {error}") from error
         return classifier.eval()
 

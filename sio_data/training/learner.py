@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sio_data.training.checkpoint import Classifier
@@ -34,14 +33,14 @@ class Learner:
         self._settings, self._ranks = settings, ranks
         self._device = next(classifier.parameters()).device
         self._parts = nn.ModuleDict({"classifier": classifier, "method": state})
-        step: nn.Module = _Step(method, classifier, state)
-        step = torch.compile(step) if settings.compile else step  # type: ignore[assignment]
-        self._step = DistributedDataParallel(step) if ranks.world > 1 else step
+        step = _Step(method, classifier, state)
+        self._step: nn.Module = torch.compile(step) if settings.compile else step  # type: ignore[assignment]
         self._optimizer = torch.optim.SGD(
             _parameter_groups(classifier, state, settings.weight_decay),
             settings.learning_rate,
             momentum=settings.momentum,
             nesterov=settings.nesterov and settings.momentum > 0,
+            fused=True,
         )
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=settings.precision == "fp16")
         self._averaged: AveragedModel | None = None
@@ -64,18 +63,20 @@ class Learner:
             rate: Learning rate.
 
         Returns:
-            The loss of this rank's part, a scalar on the device; the mean over the ranks is that of the whole batch.
+            The loss of the whole batch, a scalar on the device.
         """
         settings = self._settings
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._parts.train()
+        self._ranks.make_same(self._parts["method"].buffers())
         lower = settings.precision != "fp32"
         with torch.autocast(self._device.type, _DTYPES[settings.precision], enabled=lower):
             losses = self._step(batch)
         loss = self._weigh(losses)
         self._optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
+        self._average_gradients()
         if settings.clip_norm is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self._trained(), settings.clip_norm)
@@ -83,7 +84,24 @@ class Learner:
         self._scaler.update()
         if self._averaged:
             self._averaged.update_parameters(self._parts["classifier"])
-        return loss.detach()
+        return self._ranks.add_up(loss.detach().clone()) / self._ranks.world
+
+    def _average_gradients(self) -> None:
+        """Give each rank the mean of all ranks' gradients, always added up in the same order.
+
+        `DistributedDataParallel` sorts them anew after its first step, so that a resumed training would add up in
+        another order than one that went on, and differ in last bits.
+        """
+        if self._ranks.world == 1:
+            return
+        for parameter in self._trained():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in self._trained() if parameter.grad is not None]
+        total = self._ranks.add_up(torch.cat([gradient.reshape(-1) for gradient in gradients])) / self._ranks.world
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, mean in zip(gradients, total.split(sizes), strict=True):
+            gradient.copy_(mean.view(gradient.shape))
 
     def _weigh(self, losses: Losses) -> torch.Tensor:
         """Apply the SIO objective to the whole batch, of which this rank has a part."""
@@ -107,13 +125,14 @@ class Learner:
         return dict(self._parts.state_dict()) | momentum
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take over what `tensors` gave; rank 0's goes to all ranks."""
+        """Take over what `tensors` gave."""
         momentum = {name: value for name, value in tensors.items() if name.startswith("momentum.")}
         self._parts.load_state_dict({name: value for name, value in tensors.items() if name not in momentum})
         trained = self._trained()
         for name, value in momentum.items():
             parameter = trained[int(name.removeprefix("momentum."))]
-            self._optimizer.state[parameter]["momentum_buffer"] = value.to(parameter.device).clone()
+            # It must lie in memory as the weights do: the fused update goes through both side by side.
+            self._optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(value)
 
     def scale(self) -> dict[str, float]:
         """Give what the gradients of `fp16` are scaled by, and since when."""

@@ -15,7 +15,7 @@ from sio_data.training.ranks import Ranks
 from sio_data.training.run import Run, Trained
 from sio_data.training.settings import TrainingSettings
 from sio_data.training.state import Saver
-from sio_data.training.stopping import StopRequest, stop_request
+from sio_data.training.stopping import StopRequest
 
 SAVE_SECONDS = 60.0
 _ALONE = Ranks()
@@ -31,8 +31,11 @@ def train_run(
     folder: Path | None = None,
     save_seconds: float = SAVE_SECONDS,
     tensorboard: bool = False,
+    request: StopRequest | None = None,
 ) -> Trained:
-    """Train one classifier, or go on with it. Same settings, data and seed give the same weights on one kind of device.
+    """Train one classifier, or go on with it.
+
+    Same settings, data and seed give the same weights on one kind of CPU; on a GPU, but for rounding.
 
     Args:
         settings: The recipe.
@@ -43,6 +46,7 @@ def train_run(
         folder: Where its state and its log lie; None keeps nothing on disk.
         save_seconds: Time between two saves of the state; the weights do not depend on it.
         tensorboard: Whether to write events for TensorBoard.
+        request: Where somebody may ask for an end, which comes after the step.
 
     Raises:
         SioDataError: The loss became NaN or infinite.
@@ -52,8 +56,8 @@ def train_run(
     data = place(data, device)
     batches = mixed_batches(settings, data, seed, ranks)
     steps = settings.epochs * len(batches)
-    with _own_randomness(device), _stops(folder) as request:
-        saver = Saver(folder, save_seconds, ranks, request)
+    with _own_globals(device):
+        saver = Saver(folder, save_seconds, ranks, request or StopRequest())
         run = Run(settings, data, seed, device, ranks, saver)
         done = run.position.epoch * len(batches) + run.position.step
         journal = Journal(folder if ranks.first else None, run.position.epoch, tensorboard)
@@ -94,16 +98,17 @@ def mixed_batches(settings: TrainingSettings, data: TrainingData, seed: int, ran
     )
 
 
-def _stops(folder: Path | None) -> AbstractContextManager[StopRequest]:
-    return stop_request() if folder else nullcontext(StopRequest())
-
-
 def _bar(title: str, steps: int, done: int, ranks: Ranks) -> AbstractContextManager[Advance]:
     return progress(title, steps, done) if ranks.first else nullcontext(lambda units, note: None)
 
 
 @contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random numbers as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+def _own_globals(device: torch.device) -> Iterator[None]:
+    """Let cuDNN find its fastest kernels by trial; leave the caller's setting and random numbers as they were."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -1,9 +1,11 @@
 """The processes that train one classifier together, started by torchrun."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,7 +13,10 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from sio_data.errors import InputError
+from sio_data.errors import InputError, SioDataError, copy_error
+
+_PATIENCE = timedelta(hours=6)  # the others wait while rank 0 fetches and decodes the images
+_joins = count()
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,22 @@ class Ranks:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
+    def on_first(self, action: Callable[[], None]) -> None:
+        """Do something on rank 0 alone; if it fails there, all ranks fail with the same message.
+
+        Raises:
+            SioDataError: It failed.
+        """
+        failure: SioDataError | None = None
+        if self.first:
+            try:
+                action()
+            except SioDataError as error:
+                failure = error
+        told = self.share((str(failure), failure.exit_code) if failure else None)
+        if told:
+            raise failure or copy_error(*told)
+
     def wait(self) -> None:
         """Wait until all ranks are here."""
         if self.world > 1:
@@ -93,15 +114,19 @@ def join_ranks(device: str | None) -> Iterator[tuple[Ranks, str | None]]:
     Raises:
         InputError: There are more processes than CUDA devices.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ or dist.is_initialized():
+    if dist.is_initialized():
+        yield Ranks(dist.get_rank(), dist.get_world_size()), _own_device(device)
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield Ranks(), device
         return
     own = _own_device(device)
     store, rank, world = next(rendezvous("env://"))
-    attempt = f"sio-data/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{world}"
+    attempt = f"sio-data/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{world}/{next(_joins)}"
     dist.init_process_group(
         "gloo" if own == "cpu" else "nccl",
-        store=PrefixStore(attempt, store),  # else a restarted process finds the addresses of those that died
+        store=PrefixStore(attempt, store),  # else it finds the addresses of processes that died, or of a former group
+        timeout=_PATIENCE,
         rank=rank,
         world_size=world,
     )

@@ -76,6 +76,8 @@ class TrainingRequest:
         data = {"real": self.real, "synthetic": self.synthetic, "outliers": self.outliers, "val": self.val}
         recipe: dict[str, object] = {"image_size": self.image_size, "storage": self.storage, "seeds": list(self.seeds)}
         recipe |= {name: _plain(value) for name, value in asdict(self.settings).items()}
+        if self.synthetic is None:
+            del recipe["alpha"]  # 1 for want of synthetic images, and no part of the recipe
         return (
             f"# {self._composition()}\n"
             + yaml.safe_dump({name: value for name, value in data.items() if value}, sort_keys=False)
@@ -135,6 +137,8 @@ def resolve_request(
 
 def _resolve_alpha(synthetic: str | None, given: float | None, preset: float | None) -> float:
     """Give the weight of the real loss: 1 without a synthetic set, whatever the preset says of one."""
+    if synthetic is not None and given is None and preset == 1:
+        raise InputError("the preset's alpha is 1, which leaves the synthetic images unused: give another (--alpha).")
     if synthetic is not None:
         return next((value for value in (given, preset) if value is not None), TrainingSettings.alpha)
     if given not in (None, 1):

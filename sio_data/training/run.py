@@ -1,7 +1,7 @@
 """One training on its way: what it has learnt, where it is, and what is random about its next step."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from sio_data.training.settings import Keep, TrainingSettings
 from sio_data.training.state import Position, Saver
 
 _BEST = "best."
+_TOO_FAST = "give a lower learning rate."
 _OUTLIERS, _DRAWS = 1, 2  # what a seed is for: no two of them share their random numbers
 
 
@@ -74,8 +75,9 @@ class Run:
         self.position, tensors = saver.restore(device)
         self._best = {name.removeprefix(_BEST): value for name, value in tensors.items() if name.startswith(_BEST)}
         if tensors:
-            self.learner.load({name: value for name, value in tensors.items() if not name.startswith(_BEST)})
-            self.learner.load_scale(self.position.scale)
+            with saver.clear_errors():
+                self.learner.load({name: value for name, value in tensors.items() if not name.startswith(_BEST)})
+                self.learner.load_scale(self.position.scale)
         self._total = torch.tensor(self.position.total, dtype=torch.float64, device=device)
 
     def epoch(self, batches: MixedBatches) -> Iterator[tuple[Batch, torch.Tensor | None]]:
@@ -106,7 +108,7 @@ class Run:
             images.to(self._device, non_blocking=True), settings.augmentation, generator, settings.crop_size
         )
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        return images.float().div_(255).contiguous(memory_format=layout)
+        return images.to(torch.float32, memory_format=layout).div_(255)
 
     def count(self, loss: torch.Tensor) -> None:
         """Count a step that is done."""
@@ -124,7 +126,7 @@ class Run:
         """
         position = self.position
         self._check_loss()
-        mean_loss = self._ranks.add_up(self._total).item() / self._ranks.world / position.step
+        mean_loss = self._total.item() / position.step
         self._ranks.make_same(self.learner.classifier.buffers())  # batch norm has seen each rank's own part
         accuracy = measure_accuracy(self.learner.classifier, self._data.val, self._device, self._ranks)
         if accuracy >= max((row["val_accuracy"] for row in position.history), default=0.0):
@@ -138,25 +140,35 @@ class Run:
         """Give what has to be saved to go on from here.
 
         Raises:
-            SioDataError: The loss became NaN or infinite.
+            SioDataError: The loss or a weight became NaN or infinite.
         """
         self._check_loss()
+        tensors = self.learner.tensors()
+        self._check_weights(tensors)
         self.position.total, self.position.scale = self._total.item(), self.learner.scale()
-        return self.position, self.learner.tensors() | {_BEST + name: value for name, value in self._best.items()}
+        return self.position, tensors | {_BEST + name: value for name, value in self._best.items()}
 
     def _check_loss(self) -> None:
+        """All ranks know the same loss, and raise alike."""
         if not math.isfinite(total := self._total.item()):
-            raise SioDataError(
-                f"the loss became {total} in epoch {self.position.epoch + 1}; give a lower learning rate."
-            )
+            raise SioDataError(f"the loss became {total} in epoch {self.position.epoch + 1}; {_TOO_FAST}")
+
+    def _check_weights(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise SioDataError(f"the weights became NaN or infinite in epoch {self.position.epoch + 1}; {_TOO_FAST}")
 
     def trained(self) -> Trained:
-        """Give what the finished training ended in."""
+        """Give what the finished training ended in.
+
+        Raises:
+            SioDataError: The weights became NaN or infinite.
+        """
         classifier = self.learner.classifier
         weights: dict[Keep, dict[str, torch.Tensor]] = {
             "last": {name: value.detach().cpu().clone() for name, value in classifier.state_dict().items()},
             "best": {name: value.cpu() for name, value in self._best.items()},
         }
+        self._check_weights(weights["last"])
         accuracies = [row["val_accuracy"] for row in self.position.history]
         best = max(range(len(accuracies)), key=lambda epoch: (accuracies[epoch], epoch))
         epoch = best if self._settings.keep == "best" else len(accuracies) - 1

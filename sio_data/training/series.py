@@ -10,22 +10,25 @@ from typing import Any, Literal
 import torch
 
 from sio_data.device import pick_device
-from sio_data.errors import ClassMapError, InputError
+from sio_data.errors import ClassMapError, InputError, SettingsMismatchError
 from sio_data.files import (
     check_output_folder,
     check_same_settings,
     flush_tree,
+    is_url,
     read_json,
     remove_leftovers,
+    remove_tree,
     write_json,
     write_text,
 )
 from sio_data.image_set import ImageSet
 from sio_data.manifest import Manifest
-from sio_data.runs import CARD, FORMAT, RECORD, is_run, is_unfinished, read_record, unfinished_place
+from sio_data.runs import CARD, FORMAT, RECORD, is_run, is_unfinished, unfinished_place
 from sio_data.source_names import SourceName, Split
 from sio_data.sources import find_manifest, load_source
 from sio_data.streaming import StreamedSet, can_stream, open_stream
+from sio_data.texts import clean_urls
 from sio_data.training.beginning import TrainingData
 from sio_data.training.card import render_checkpoint_card
 from sio_data.training.journal import check_tensorboard
@@ -33,8 +36,9 @@ from sio_data.training.loop import SAVE_SECONDS, mixed_batches, train_run
 from sio_data.training.ranks import Ranks, join_ranks
 from sio_data.training.request import Storage, TrainingRequest, resolve_request
 from sio_data.training.run import Trained
-from sio_data.training.settings import Keep
+from sio_data.training.settings import Keep, TrainingSettings
 from sio_data.training.state import STATE
+from sio_data.training.stopping import StopRequest, stop_request
 
 
 @dataclass(frozen=True)
@@ -118,17 +122,19 @@ def train(
     )
     if not save_seconds >= 0:
         raise InputError(f"save_seconds must be at least 0, not {save_seconds}.")
+    if is_url(out):
+        raise InputError(f"a training needs a local folder: {out} is none. Copy the finished runs there.")
     if tensorboard:
         check_tensorboard()
     with join_ranks(device) as (ranks, own):
         target = pick_device(own)
         data = _load(request, ranks)
         record = _record(request, data, str(out))
-        if ranks.first:
-            _check_folder(Path(out), record["settings"])
-        mixed_batches(request.settings, data, 0, ranks)  # refuses what does not fit
-        series = _Series(Path(out), request, data, record, target, ranks, save_seconds, tensorboard)
-        return [series.run(seed) for seed in request.seeds]
+        ranks.on_first(lambda: _check_folder(Path(out), record["settings"]))
+        _check_fit(request.settings, data, ranks)
+        with stop_request() as stop:
+            series = _Series(Path(out), request, data, record, target, ranks, save_seconds, tensorboard, stop)
+            return [series.run(seed) for seed in request.seeds]
 
 
 @dataclass(frozen=True)
@@ -143,19 +149,23 @@ class _Series:
     ranks: Ranks
     save_seconds: float
     tensorboard: bool
+    stop: StopRequest
 
     def run(self, seed: int) -> TrainedRun:
         place = self.folder / f"seed-{seed}"
         there = self.ranks.share(place.is_dir())
         if not there:
+            if self.ranks.any(self.stop.signal != 0, self.device):
+                raise self.stop.error()
             self._make(place, seed)
+        if self.ranks.first:
+            (place / STATE).unlink(missing_ok=True)  # here also if it was left by a run that was killed as it finished
         accuracy = self.ranks.share(read_json(place / RECORD)["val_accuracy"] if self.ranks.first else None)
         return TrainedRun(place, seed, accuracy, made=not there)
 
     def _make(self, place: Path, seed: int) -> None:
         unfinished = unfinished_place(place)
-        if self.ranks.first:
-            _begin_folder(unfinished, self.record)
+        self.ranks.on_first(lambda: _begin_folder(unfinished, self.record))
         trained = train_run(
             self.request.settings,
             self.data,
@@ -165,33 +175,32 @@ class _Series:
             folder=unfinished,
             save_seconds=self.save_seconds,
             tensorboard=self.tensorboard,
+            request=self.stop,
         )
-        if self.ranks.first:
-            details = {"seed": seed, "epoch": trained.epoch, "val_accuracy": trained.accuracy}
-            _write_checkpoint(unfinished, trained, self.record | details | {"history": trained.history})
-            flush_tree(unfinished)
-            unfinished.replace(place)
-            (place / STATE).unlink(missing_ok=True)
-        self.ranks.wait()
+        details = {"seed": seed, "epoch": trained.epoch, "val_accuracy": trained.accuracy, "history": trained.history}
+        self.ranks.on_first(lambda: _finish_folder(unfinished, place, trained, self.record | details))
 
 
 def _begin_folder(folder: Path, record: dict[str, Any]) -> None:
-    """Make the folder of an unfinished run, or go on in it; without a record of ours it is made anew."""
-    if read_record(folder).get("format") != FORMAT:
+    """Make the folder of an unfinished run, or go on in it; without a saved state it is made anew."""
+    if not (folder / STATE).is_file():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write_json(folder / RECORD, record)
     remove_leftovers(folder)
 
 
-def _write_checkpoint(folder: Path, trained: Trained, record: dict[str, Any]) -> None:
-    """Write the weights to keep into a folder, and the others into `best/` or `last/` there."""
+def _finish_folder(folder: Path, place: Path, trained: Trained, record: dict[str, Any]) -> None:
+    """Write the weights to keep into a folder, the others into `best/` or `last/` there, and give it its name."""
     keep = record["settings"]["keep"]
     other: Keep = "last" if keep == "best" else "best"
+    remove_tree(folder / other)  # it may hold what a killed writer left
     trained.use(other).save_pretrained(folder / other)
     trained.use(keep).save_pretrained(folder)
     write_json(folder / RECORD, record)
     write_text(folder / CARD, render_checkpoint_card(trained.classifier.config, record))
+    flush_tree(folder)
+    folder.replace(place)
 
 
 def _load(request: TrainingRequest, ranks: Ranks) -> TrainingData:
@@ -254,21 +263,35 @@ def _record(request: TrainingRequest, data: TrainingData, out: str) -> dict[str,
     }
     return {
         "format": FORMAT,
-        "real": request.real,
-        "synthetic": request.synthetic,
-        "outliers": request.outliers,
-        "val": request.val,
+        **{name: _told(getattr(request, name)) for name in ("real", "synthetic", "outliers", "val")},
         "synthetic_set": made_of.digest if made_of else None,
         "synthetic_licence": made_of.origin.licence if made_of else None,
-        "command": request.command(out),
+        "command": clean_urls(request.command(out)),
         "settings": json.loads(json.dumps(asdict(request.settings))) | digests,
     }
 
 
+def _told(source: str | None) -> str | None:
+    """Give a source's name without a login, as it is recorded."""
+    return clean_urls(source) if source else None
+
+
+def _check_fit(settings: TrainingSettings, data: TrainingData, ranks: Ranks) -> None:
+    """Refuse what would fail at the first step."""
+    mixed_batches(settings, data, 0, ranks)
+    if data.outliers is not None and settings.outlier_batch_size < ranks.world:
+        raise InputError(f"outlier_batch_size must be at least {ranks.world}: each process needs an outlier.")
+
+
 def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Accept a folder of runs with these settings, or a new one."""
+    """Accept a folder of runs with these settings, or a new one; an unfinished run without a state does not count."""
     check_output_folder(folder, is_ours=lambda entry: is_run(entry) or is_unfinished(entry))
-    for run in [*sorted(folder.glob("seed-*")), *sorted(folder.glob(".seed-*.unfinished"))]:
-        record = read_record(run)
-        if record.get("format") == FORMAT:
-            check_same_settings(run, record.get("settings", {}), settings)
+    for run in sorted(folder.glob("seed-*")):
+        check_same_settings(run, read_json(run / RECORD).get("settings", {}), settings)
+    for run in sorted(folder.glob(".seed-*.unfinished")):
+        if not (run / STATE).is_file():
+            continue
+        try:
+            check_same_settings(run, read_json(run / RECORD).get("settings", {}), settings)
+        except SettingsMismatchError as error:
+            raise SettingsMismatchError(f"{error} Or delete {run}, which is not finished.") from error

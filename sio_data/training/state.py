@@ -1,17 +1,17 @@
 """The state of an unfinished training on disk, from which it goes on to the same weights."""
 
 import json
-import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from sio_data.errors import IncompleteError, InputError, SioDataError
+from sio_data.errors import InputError, first_line
 from sio_data.files import atomic_path, clear_if_full
 from sio_data.training.ranks import Ranks
 from sio_data.training.stopping import StopRequest
@@ -44,16 +44,12 @@ def write_state(path: Path, position: Position, tensors: Mapping[str, torch.Tens
     """Write a state, whole or not at all.
 
     Raises:
-        SioDataError: It cannot be written: the disk is full.
+        SioDataError: The disk is full.
     """
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with clear_if_full(path, "Free some, and run the same command again."), atomic_path(path) as temporary:
-        try:
-            save_file(copies, temporary, metadata={_KEY: json.dumps(asdict(position), allow_nan=False)})
-        except SafetensorError as error:  # how it tells of a full disk, too
-            raise SioDataError(
-                f"{path} cannot be written: {error}. What was saved before is kept: run the same command again."
-            ) from error
+        metadata = {_KEY: json.dumps(asdict(position), allow_nan=False)}
+        temporary.write_bytes(save(copies, metadata))  # save_file has an error of its own for a full disk
 
 
 def read_state(path: Path) -> tuple[Position, dict[str, torch.Tensor]]:
@@ -67,7 +63,11 @@ def read_state(path: Path) -> tuple[Position, dict[str, torch.Tensor]]:
             position = Position(**json.loads(file.metadata()[_KEY]))
             return position, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no sound state of a training ({error}). Delete it to begin anew.") from error
+        raise _unsound(path, error) from error
+
+
+def _unsound(path: Path | None, error: Exception) -> InputError:
+    return InputError(f"{path} is no sound state of a training ({first_line(error)}). Delete it to begin anew.")
 
 
 class Saver:
@@ -96,6 +96,18 @@ class Saver:
         position, tensors = read_state(self._path) if self._ranks.first and self._path.is_file() else (Position(), {})
         return self._ranks.share(position), self._ranks.copy_from_first(tensors, device)
 
+    @contextmanager
+    def clear_errors(self) -> Iterator[None]:
+        """Say so if what was restored does not fit the training.
+
+        Raises:
+            InputError: It does not.
+        """
+        try:
+            yield
+        except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise _unsound(self._path, error) from error
+
     def look(self, state: Callable[[], tuple[Position, Mapping[str, torch.Tensor]]], device: torch.device) -> None:
         """Save if it is time or somebody asked; all ranks call it after each step.
 
@@ -116,6 +128,4 @@ class Saver:
             self._last = time.monotonic()
         if stop:
             self._ranks.wait()
-            if self._request.signal == signal.SIGINT:
-                raise KeyboardInterrupt
-            raise IncompleteError("stopped; what was reached is saved. Run the same command again to go on.")
+            raise self._request.error()

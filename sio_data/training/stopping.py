@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from sio_data.errors import IncompleteError
+
 
 @dataclass
 class StopRequest:
@@ -17,6 +19,12 @@ class StopRequest:
     """
 
     signal: int = 0
+
+    def error(self) -> BaseException:
+        """Make the error to end with: `KeyboardInterrupt` after SIGINT, else an `IncompleteError`."""
+        if self.signal == signal.SIGINT:
+            return KeyboardInterrupt()
+        return IncompleteError("stopped; what was reached is saved. Run the same command again to go on.")
 
 
 @contextmanager

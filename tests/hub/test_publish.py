@@ -1,5 +1,6 @@
 import json
 import math
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -433,6 +434,31 @@ def test_a_checkpoint_goes_out_under_the_terms_of_its_set_and_tells_no_path(
     assert publish(run, "me/model", link=["me/photos"]).sent == ()
 
 
+def test_no_path_of_outliers_validation_images_or_a_methods_parameter_goes_out(
+    hub: Hub, tiny_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_runs[1] / "seed-0", tmp_path / "run"))
+    record = json.loads((run / "training.json").read_text())
+    method = "pixmix:pictures=/home/me/fractals,k=3"
+    words = ["--outliers", "/home/me/outliers", "--val", "/home/me/val#test", "--preset", "/home/me/mine.yaml"]
+    record |= {
+        "outliers": "/home/me/outliers",
+        "val": "/home/me/val#test",
+        "command": shlex.join(["sio-data", "train", *words, "--method", method]),
+        "settings": record["settings"] | {"method": method, "network": "transformers:/home/me/vit"},
+    }
+    (run / "training.json").write_text(json.dumps(record))
+    publish(run, "me/model")
+    files = hub.files("me/model", "model")
+    assert all(b"/home" not in data for data in files.values())
+    sent = json.loads(files["training.json"])
+    assert (sent["outliers"], sent["val"]) == ("…/outliers", "…/val#test")
+    assert sent["settings"]["method"] == "pixmix:pictures=…/fractals,k=3"
+    assert sent["settings"]["network"] == "transformers:…/vit"
+    assert "--outliers …/outliers" in sent["command"].replace("'", "")
+    assert "…/outliers" in files["README.md"].decode()
+
+
 def test_a_checkpoint_of_ones_own_training_loop_needs_only_a_licence(hub: Hub, tmp_path: Path) -> None:
     Classifier("convnet", ["a <b>", "c: d"], 8).save_pretrained(tmp_path / "mine")
     with pytest.raises(InputError, match="nothing goes out without a licence"):
@@ -450,6 +476,8 @@ def test_a_checkpoint_of_ones_own_training_loop_needs_only_a_licence(hub: Hub, t
         {"settings": "fast"},
         {"val_accuracy": "high"},
         {"synthetic": ["a"]},
+        {"outliers": 5},
+        {"val": ["a"]},
         {"settings": {}},
         {"command": "sio-data train --real it's"},
         {"val_accuracy": math.nan},
@@ -476,6 +504,10 @@ def test_data_sets_are_linked_by_their_repositories(hub: Hub, tiny_runs: tuple[P
     publish(run, "me/model")
     front = hub.files("me/model", "model")["README.md"].decode().split("---\n")[1]
     assert yaml.safe_load(front)["datasets"] == ["me/sets", "you/photos"]
+    (run / "training.json").write_text(json.dumps(record | {"outliers": "hub:you/others"}))
+    publish(run, "me/other")
+    front = hub.files("me/other", "model")["README.md"].decode().split("---\n")[1]
+    assert yaml.safe_load(front)["datasets"] == ["you/others"]
     (run / "training.json").write_text(json.dumps(record | {"real": "hub:../photos"}))
     with pytest.raises(InputError, match=r"'\.\./photos' names no repository"):
         publish(run, "me/other")

@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from sio_data import Classifier
 from sio_data.errors import InputError, SioDataError
+from tests.conftest import snapshot
 
 
 @pytest.fixture
@@ -39,6 +41,24 @@ def test_logits_are_the_head_of_the_features_and_normalisation_is_inside(classif
     plain.load_state_dict(classifier.state_dict())
     std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
     assert torch.allclose(plain((IMAGES / 255 - mean) / std), classifier(IMAGES), atol=1e-5)
+
+
+def test_the_weights_are_as_readable_as_any_other_file(folder: Path) -> None:
+    modes = {(folder / name).stat().st_mode for name in ("config.json", "model.safetensors")}
+    assert len(modes) == 1
+
+
+def test_a_full_disk_is_told_and_leaves_the_weights_that_were_there(
+    classifier: Classifier, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = snapshot(folder)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SioDataError, match="no space is left for"):
+        classifier.save_pretrained(folder)
+    assert snapshot(folder) == before
 
 
 def test_a_missing_or_extra_or_misshapen_weight_is_refused(folder: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from sio_data import train
 from sio_data.embedded import load_embedded
 from sio_data.errors import InputError
+from sio_data.files import read_json
+from sio_data.training import series
 from sio_data.training.beginning import TrainingData, begin
 from sio_data.training.learner import Learner
 from sio_data.training.methods.base import TrainingBatch
@@ -40,8 +44,9 @@ def gradients(mix: str, ranks: Ranks) -> dict[str, torch.Tensor]:
     return {name: parameter.grad for name, parameter in classifier.named_parameters()}
 
 
-def torchrun(script: str, *arguments: object, restarts: int = 0) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
+def torchrun(script: str, *arguments: object, restarts: int = 0, processes: int = 2) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    command += ["--master-addr", "127.0.0.1"]
     command += ["--master-port", "0", "--standalone", f"--max-restarts={restarts}", str(HERE / script)]
     top = HERE.parents[1]
     environment = {**os.environ, "PYTHONPATH": str(top), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
@@ -70,12 +75,12 @@ def test_the_gradients_of_two_ranks_are_those_of_one_on_the_same_global_batch(mi
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    torchrun("rank_job.py", folder, -1)
+    torchrun("rank_job.py", folder, -1, processes=3)
     return folder
 
 
 def told(folder: Path) -> list[dict]:
-    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(3)]
 
 
 def test_each_real_image_of_an_epoch_is_seen_by_exactly_one_rank(whole: Path) -> None:
@@ -84,23 +89,36 @@ def test_each_real_image_of_an_epoch_is_seen_by_exactly_one_rank(whole: Path) ->
     steps = len(ranks[0]["steps"]) // 2
     for epoch in (0, 1):
         parts = [[one for step in rank["steps"][epoch * steps :][:steps] for one in step] for rank in ranks]
-        seen = Counter(parts[0] + parts[1])
+        seen = Counter(one for part in parts for one in part)
         assert sum(seen.values()) == len(images)
         assert sorted(seen.values()) == sorted(Counter(image.numpy().tobytes() for image in images).values())
 
 
 def test_the_ranks_end_with_identical_weights_and_one_checkpoint(whole: Path) -> None:
-    first, second = (rank["weights"] for rank in told(whole))
-    assert first.keys() == second.keys()
-    assert first == second
+    first, *others = (rank["weights"] for rank in told(whole))
+    assert others == [first, first]
     assert [path.name for path in (whole / "runs").iterdir()] == ["seed-0"]
 
 
 def test_an_elastic_restart_ends_in_the_same_weights(whole: Path, tmp_path: Path) -> None:
-    torchrun("rank_job.py", tmp_path, 11, restarts=1)  # ranks save every ten steps at most
+    torchrun("rank_job.py", tmp_path, 11, restarts=1, processes=3)  # ranks save every ten steps at most
     one, other = (load_file(folder / "runs/seed-0/model.safetensors") for folder in (whole, tmp_path))
     assert all(torch.equal(one[name], other[name]) for name in one)
+    records = [read_json(folder / "runs/seed-0/training.json") for folder in (whole, tmp_path)]
+    assert records[0]["history"] == records[1]["history"]
     assert len(told(tmp_path)[0]["steps"]) < len(told(whole)[0]["steps"])  # it went on, and did not begin anew
+
+
+def test_one_process_can_train_with_the_others_several_times(gradients_of_two: Path) -> None:
+    assert (gradients_of_two / "joined-twice-0").is_file()
+
+
+def test_fewer_outliers_than_processes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Ranks, "share", lambda self, value: value)
+    monkeypatch.setattr(series, "join_ranks", lambda device: nullcontext((Ranks(0, 4), "cpu")))
+    monkeypatch.setattr(Ranks, "wait", lambda self: None)
+    with pytest.raises(InputError, match="outlier_batch_size must be at least 4"):
+        train("digits", tmp_path / "runs", method="oe", outliers="textures#val", outlier_batch_size=3)
 
 
 def test_a_process_alone_is_rank_0_of_1(monkeypatch: pytest.MonkeyPatch) -> None:

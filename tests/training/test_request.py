@@ -153,7 +153,7 @@ def test_a_dry_run_prints_the_papers_recipe_reads_no_data_and_writes_nothing(
     assert main([*words[:3], *words[5:]]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"# each batch: {real + synthetic} real images\n")
-    assert yaml.safe_load(shown)["alpha"] == 1
+    assert "alpha" not in yaml.safe_load(shown)  # given back with a synthetic set, it would leave that unused
 
 
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -208,3 +208,10 @@ def test_the_recorded_command_repeats_the_training(
     assert main(other[1:]) == 0
     again = read_json(tmp_path / "other/seed-5/training.json")
     assert (again["settings"], again["history"]) == (record["settings"], record["history"])
+
+
+def test_a_preset_that_leaves_the_synthetic_images_unused_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "baseline.yaml").write_text("alpha: 1.0\n")
+    with pytest.raises(InputError, match="leaves the synthetic images unused"):
+        resolve_request("digits", synthetic="digits", preset=str(tmp_path / "baseline.yaml"))
+    assert resolve_request("digits", synthetic="digits", preset=str(tmp_path / "baseline.yaml"), alpha=0.5).synthetic

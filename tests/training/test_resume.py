@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load, load_file, save
 
 from sio_data import train
 from sio_data.cli import main
 from sio_data.errors import IncompleteError, InputError, SettingsMismatchError, SioDataError
 from sio_data.files import read_json
+<<<<<<< HEAD
+from sio_data.training import series
+from sio_data.training.accuracy import measure_accuracy
+=======
+>>>>>>> coretests
 from sio_data.training.learner import Learner
 from sio_data.training.state import STATE
 from tests.conftest import snapshot
@@ -65,7 +71,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "sio": {"synthetic": "digits", "mix": "loss", "real_share": 0.5, "augmentation": "crop-flip"},
     "averaged": {"ema": 0.9, "clip_norm": 1.0, "label_smoothing": 0.1},
     "bf16": {"precision": "bf16", "channels_last": True},
-    "fp16": {"precision": "fp16"},
+    "fp16": {"precision": "fp16", "channels_last": True},  # else a processor takes minutes
     "state of its own": {"method": "vos:queue=10,start=0"},
     "outliers": {"method": "oe", "outliers": "textures#val", "outlier_batch_size": 30},
 }
@@ -105,6 +111,23 @@ def test_a_streamed_training_goes_on_within_the_epoch(
     monkeypatch.undo()
     train("digits", tmp_path / "cut", **options)
     assert_same_training(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_what_a_kill_left_among_the_other_weights_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train("digits", tmp_path / "whole", **OPTIONS)
+    monkeypatch.setattr("sio_data.training.checkpoint.write_json", leave_temporary_file)
+    with pytest.raises(CutOffError):
+        train("digits", tmp_path / "runs", **OPTIONS)
+    monkeypatch.undo()
+    assert list((tmp_path / "runs").rglob("*.tmp"))
+    train("digits", tmp_path / "runs", **OPTIONS)
+    whole, again = ({path.relative_to(out) for path in out.rglob("*")} for out in sorted(tmp_path.iterdir()))
+    assert whole == again
+
+
+def leave_temporary_file(path: Path, value: object) -> None:
+    path.with_name(f".{path.name}.0.tmp").touch()
+    raise CutOffError
 
 
 def test_only_the_steps_since_the_last_save_are_made_again(
@@ -186,12 +209,51 @@ def test_a_damaged_state_is_refused_and_left_alone(
     monkeypatch.undo()
     state = tmp_path / "runs" / UNFINISHED / STATE
     sound = state.read_bytes()
-    for damaged in (sound[:1000], save(load(sound))):
+    tensors, metadata = load(sound), safe_open(state, "pt").metadata()
+    fewer = {name: value for name, value in tensors.items() if name != "classifier.head.bias"}
+    for damaged in (sound[:1000], save(tensors), save(fewer, metadata)):
         state.write_bytes(damaged)
         before = snapshot(tmp_path)
         with pytest.raises(InputError, match=r"no sound state of a training .*Delete it to begin anew"):
             train("digits", tmp_path / "runs", **OPTIONS)
         assert snapshot(tmp_path) == before
+
+
+def test_a_signal_as_a_run_ends_keeps_the_next_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish = series._finish_folder
+
+    def stop_meanwhile(*arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        finish(*arguments)
+
+    monkeypatch.setattr(series, "_finish_folder", stop_meanwhile)
+    with pytest.raises(IncompleteError):
+        train("digits", tmp_path / "runs", epochs=1, seeds=[0, 1])
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["seed-0"]
+
+
+def test_what_failed_before_a_state_was_saved_does_not_lock_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(SioDataError, match="give a lower learning rate"):
+        train("digits", tmp_path / "runs", **OPTIONS, learning_rate=1e30)
+    assert train("digits", tmp_path / "runs", **OPTIONS | {"epochs": 1})[0].made
+
+
+def test_weights_that_are_not_finite_are_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(SioDataError, match="became"):
+        train("digits", tmp_path / "runs", epochs=1, seeds=[0], batch_size=541, learning_rate=1e38, weight_decay=1e5)
+    assert not (tmp_path / "runs/seed-0").exists()
+
+
+def test_a_state_left_in_a_finished_run_is_removed(tmp_path: Path) -> None:
+    train("digits", tmp_path / "runs", epochs=1, seeds=[0])
+    (tmp_path / "runs/seed-0" / STATE).touch()
+    assert not train("digits", tmp_path / "runs", epochs=1, seeds=[0])[0].made
+    assert not (tmp_path / "runs/seed-0" / STATE).exists()
+
+
+def test_a_url_as_output_is_refused() -> None:
+    with pytest.raises(InputError, match="needs a local folder"):
+        train("digits", "s3://bucket/runs")
 
 
 def test_a_state_whose_loss_is_not_finite_is_never_saved(tmp_path: Path) -> None:

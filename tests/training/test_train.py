@@ -9,10 +9,12 @@ import torch
 from sio_data import Classifier, load_source, sio_loss, train
 from sio_data.errors import FolderInUseError, SettingsMismatchError, SioDataError
 from sio_data.runs import find_runs
-from sio_data.training import learner
+from sio_data.streaming import open_stream
+from sio_data.training import learner, series
 from sio_data.training.accuracy import measure_accuracy
 from sio_data.training.beginning import TrainingData
 from sio_data.training.loop import train_run
+from sio_data.training.request import resolve_request
 from sio_data.training.run import Trained
 from sio_data.training.settings import TrainingSettings
 from tests.conftest import snapshot
@@ -98,11 +100,12 @@ def test_same_seed_same_weights_and_the_seed_matters(tiny_set: Path) -> None:
     assert not torch.equal(heads[0], heads[2])
 
 
-def test_global_random_state_is_left_alone() -> None:
+def test_the_callers_random_state_and_settings_are_left_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
     run_once(epochs=1)
     assert torch.equal(before, torch.get_rng_state())
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_a_run_is_a_whole_checkpoint_with_its_record(tiny_runs: tuple[Path, Path], tiny_set: Path) -> None:
@@ -183,3 +186,11 @@ def test_a_loss_that_explodes_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SioDataError, match="give a lower learning rate"):
         train("digits", tmp_path / "runs", epochs=3, seeds=[0], learning_rate=1e30)
     assert not (tmp_path / "runs/seed-0").exists()
+
+
+def test_a_login_in_a_url_is_not_recorded(tiny_set: Path) -> None:
+    request = resolve_request("digits", synthetic="https://me:SECRET@host/set", storage="stream")
+    data = TrainingData(digits().real, digits().val, open_stream(tiny_set))
+    record = series._record(request, data, "runs")
+    assert record["synthetic"] == "https://host/set"
+    assert "SECRET" not in json.dumps(record)

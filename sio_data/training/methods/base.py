@@ -142,4 +142,5 @@ def prepare_batch(
     batch = method.prepare(batch, generator, progress)
     drawn = method.draw(state, generator, progress)
     device = batch.images.device
-    return replace(batch, extras=batch.extras | {name: tensor.to(device) for name, tensor in drawn.items()})
+    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in drawn.items()}
+    return replace(batch, extras=batch.extras | moved)

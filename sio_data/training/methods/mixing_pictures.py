@@ -83,7 +83,7 @@ def draw_crops(pictures: torch.Tensor, count: int, size: int, generator: torch.G
     rows, columns = corners[0, :, None] + span, corners[1, :, None] + span
     channels = torch.arange(3)
     places = (chosen[:, None, None, None], channels[:, None, None], rows[:, None, :, None], columns[:, None, None, :])
-    return pictures[tuple(place.to(pictures.device) for place in places)]
+    return pictures[tuple(place.to(pictures.device, non_blocking=True) for place in places)]
 
 
 def _is_picture(path: Path) -> bool:

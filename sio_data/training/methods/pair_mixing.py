@@ -34,7 +34,7 @@ def draw_beta(first: float, second: float, count: int, generator: torch.Generato
 
 def draw_partners(batch: TrainingBatch, generator: torch.Generator) -> torch.Tensor:
     """Draw which image each one is mixed with, itself perhaps: a permutation, int64 [B] on the batch's device."""
-    return torch.randperm(len(batch), generator=generator).to(batch.labels.device)
+    return torch.randperm(len(batch), generator=generator).to(batch.labels.device, non_blocking=True)
 
 
 def paste_box(

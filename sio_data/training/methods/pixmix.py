@@ -114,12 +114,12 @@ class PixMix(Method):
         sign = 1 - 2 * torch.randint(2, alters.shape, generator=generator)[alters].float()
         order = operations.argsort(stable=True)
         counts = operations.bincount(minlength=len(OPERATIONS)).tolist()
-        rows = alters.nonzero()[:, 1].to(images.device)
-        levels = (images[rows[order.to(images.device)]] * 255).round()
-        level, sign = (values[order].to(images) for values in (level, sign))
+        rows = alters.nonzero()[:, 1].to(images.device, non_blocking=True)
+        levels = (images[rows[order.to(images.device, non_blocking=True)]] * 255).round()
+        level, sign = (values[order].to(images, non_blocking=True) for values in (level, sign))
         pieces = zip(OPERATIONS, levels.split(counts), level.split(counts), sign.split(counts), strict=True)
         results = torch.cat([operation(*piece) for operation, *piece in pieces]) / 255
-        results = results[order.argsort().to(images.device)]
+        results = results[order.argsort().to(images.device, non_blocking=True)]
         steps = alters.sum(1).tolist()
         return list(zip(rows.split(steps), results.split(steps), strict=True))
 
@@ -142,4 +142,4 @@ def multiply(images: torch.Tensor, others: torch.Tensor, a: torch.Tensor, b: tor
 
 
 def _broadcast(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    return values.view(-1, 1, 1, 1).to(device)
+    return values.view(-1, 1, 1, 1).to(device, non_blocking=True)

@@ -109,6 +109,8 @@ class FeatureQueues(nn.Module):
 class VOS(Method):
     """Cross-entropy, and energies that tell images from unlikely features.
 
+    Of several processes, all use the features that the first one has kept, of its share of the batches.
+
     Attributes:
         weight: beta, of the loss on energies, at least 0.
         start: From which share of the training on the loss counts, in [0, 1].
