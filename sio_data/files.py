@@ -38,7 +38,7 @@ def as_folder(place: str | Path) -> Path:
     try:
         folder = UPath(place, use_listings_cache=False)
         folder.exists()
-    except Exception as error:  # noqa: BLE001  each kind of URL has errors of its own: no credentials, no route, no such host
+    except Exception as error:  # noqa: BLE001  each kind of URL has errors of its own: no route, no such host
         said = redact(first_line(error), *url_secrets(str(place)))
         hint = " For s3:// install sio-data[s3]." if isinstance(error, ImportError) else ""
         # The error that is cut off may quote a password.

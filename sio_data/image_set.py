@@ -1,12 +1,13 @@
 """Labelled images as one tensor, in memory or mapped into it: what sources give and training and detection take."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 
+from sio_data.class_maps import match_classes
 from sio_data.errors import ClassMapError, InputError
 from sio_data.shuffling import look_up_order
 
@@ -87,7 +88,7 @@ class ImageSet:
         """Give the same images on a device, all at once; batches are then made there."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
-    def read(self, places: Sequence[torch.Tensor], seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def read(self, places: Sequence[torch.Tensor], seed: int) -> Generator[tuple[torch.Tensor, torch.Tensor]]:
         """Read batches of a shuffled endless order: one permutation of the images after another.
 
         Args:
@@ -116,12 +117,6 @@ class ImageSet:
         Raises:
             ClassMapError: This set has a class that is not in the map wanted.
         """
-        missing = [name for name in self.class_names if name not in class_names]
-        if missing:
-            raise ClassMapError(
-                f"{self.name} has the class(es) {', '.join(missing)}, which are not among {', '.join(class_names)}. "
-                "Classes are matched by name: rename them, or leave them out."
-            )
-        lookup = torch.tensor([*(class_names.index(name) for name in self.class_names), UNLABELLED])
+        lookup = torch.tensor([*match_classes(self.class_names, class_names, self.name), UNLABELLED])
         lookup = lookup.to(self.labels.device)
         return replace(self, labels=lookup[self.labels], class_names=tuple(class_names))

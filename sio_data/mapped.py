@@ -4,16 +4,17 @@ An entry of the cache is a folder that appears whole or not at all, with pixels,
 sizes and times. An entry that does not fit its record is made anew.
 """
 
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 import numpy as np
 import torch
 
-from sio_data.errors import InputError
+from sio_data.engines.claims import sole_writer
+from sio_data.errors import FolderInUseError, InputError
 from sio_data.files import clear_if_full, flush_tree, read_json, remove_tree, sha256_json, write_json
 from sio_data.foreign import cache_named
 from sio_data.image_set import ImageSet
@@ -21,6 +22,8 @@ from sio_data.images import Pixels
 
 _PIXELS, _LABELS, _RECORD = "pixels.raw", "labels.raw", "record.json"
 _FORMAT = "sio-data/mapped/1"
+
+_Tensors = tuple[torch.Tensor, torch.Tensor]  # images and labels
 
 
 def map_images(
@@ -39,19 +42,37 @@ def map_images(
         SioDataError: The disk is full.
     """
     entry = Path(cache_named(sha256_json([_FORMAT, key])))
-    found = _open(entry)
+    return ImageSet(*(_open(entry) or _make(entry, decode, name)), class_names, name)
+
+
+def _make(entry: Path, decode: Callable[[], Iterable[tuple[Pixels, int]]], name: str) -> _Tensors:
+    """Make an entry, and map it; if it cannot be put in its place, map what was written."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    work = entry.with_name(f".{entry.name}-{uuid4().hex}")
+    with clear_if_full(entry.parent, "Make room, or let HF_DATASETS_CACHE name another disk."), sole_writer(work):
+        _remove_abandoned(work)
+        try:
+            made = work / "new"
+            made.mkdir(parents=True)
+            _write(made, decode(), name)
+            mapped = _open(made)  # stays readable whatever becomes of the files' names
+            _put(made, entry)
+            found = _open(entry) or mapped
+        finally:
+            remove_tree(work)
     if found is None:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            clear_if_full(entry.parent, "Make room, or let HF_DATASETS_CACHE name another disk."),
-            tempfile.TemporaryDirectory(prefix=f".{entry.name}-", dir=entry.parent, ignore_cleanup_errors=True) as work,
-        ):
-            _write(Path(work), decode(), name)
-            _put(Path(work), entry)
-            found = _open(entry)
-    if found is None:
-        raise InputError(f"{entry} changes while it is read. Delete it, and run the same command again.")
-    return ImageSet(*found, class_names, name)
+        raise InputError(f"{entry} changes while it is written. Run the same command again.")
+    return found
+
+
+def _remove_abandoned(work: Path) -> None:
+    """Delete what killed writers left: that of which the lock is free."""
+    with suppress(FolderInUseError), sole_writer(work):
+        return  # it was free though it is ours: this file system has no locks
+    for lock in list(work.parent.glob("..sio-data-*.lock")):
+        abandoned = lock.with_name(lock.name.removeprefix(".").removesuffix(".lock"))
+        with suppress(FolderInUseError, OSError), sole_writer(abandoned):  # another user's cannot be locked
+            remove_tree(abandoned)
 
 
 def _write(folder: Path, samples: Iterable[tuple[Pixels, int]], name: str) -> None:
@@ -77,15 +98,18 @@ def _state(folder: Path) -> list[list[int]]:
     return [[stat.st_size, stat.st_mtime_ns] for stat in ((folder / path).stat() for path in (_PIXELS, _LABELS))]
 
 
-def _put(work: Path, entry: Path) -> None:
-    """Give the finished folder its name. Another process may have been faster; what it made is the same."""
-    if _open(entry) is None:
-        remove_tree(entry)
-        with suppress(OSError):  # an entry that is there again
-            work.rename(entry)
+def _put(made: Path, entry: Path) -> None:
+    """Give a finished folder its name, unless another process was faster: what that made is the same."""
+    with suppress(OSError):  # the entry is another user's, or there again
+        try:
+            made.rename(entry)
+        except OSError:
+            if _open(entry) is None:
+                entry.rename(made.with_name("old"))
+                made.rename(entry)
 
 
-def _open(entry: Path) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _open(entry: Path) -> _Tensors | None:
     """Map a finished entry; None if it is not there or not as it was made."""
     try:
         record = read_json(entry / _RECORD)

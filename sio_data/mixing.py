@@ -1,7 +1,8 @@
 """Batches of real and synthetic images, the same for the same seed. Usable in anybody's training loop."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, Self
@@ -11,6 +12,7 @@ import torch
 from sio_data.errors import InputError
 from sio_data.shuffling import derive_seed
 
+_Part = tuple[torch.Tensor, torch.Tensor]  # images and labels
 _REAL, _SYNTHETIC, _ARRANGEMENT = range(3)  # what a stream of random numbers is for
 
 
@@ -37,7 +39,7 @@ class Images(Protocol):
     def with_class_names(self, class_names: Sequence[str]) -> Self:
         """Give the same images with labels that are indices into another class map."""
 
-    def read(self, places: Sequence[torch.Tensor], seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def read(self, places: Sequence[torch.Tensor], seed: int) -> Generator[_Part]:
         """Read batches of a shuffled endless order; see `ImageSet.read`."""
 
 
@@ -128,7 +130,7 @@ class MixedBatches:
         """Give the number of batches of an epoch."""
         return len(self._bounds) - 1
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Generator[Batch]:
         """Give the batches of an epoch; they depend on (seed, number) alone.
 
         Args:
@@ -136,7 +138,7 @@ class MixedBatches:
             start: The batch to begin with, from 0 to `len(self)`; those before it are not made.
 
         Returns:
-            This process's share of each batch, on the device of the real images.
+            This process's share of each batch, on the device of the real images. However it ends, so does all reading.
 
         Raises:
             InputError: There is no such epoch or batch.
@@ -150,11 +152,12 @@ class MixedBatches:
         """Give the next epoch: the first one, then one more each time; one that was left early is not gone on with."""
         if self._begun:
             self.set_epoch(self._epoch + 1)
-        epoch, batches = self._epoch, self.epoch(self._epoch, self._batch)
-        for place, batch in enumerate(batches, self._batch + 1):
-            self._begun = place < len(self)
-            self._epoch, self._batch = (epoch, place) if self._begun else (epoch + 1, 0)
-            yield batch
+        epoch = self._epoch
+        with closing(self.epoch(epoch, self._batch)) as batches:
+            for place, batch in enumerate(batches, self._batch + 1):
+                self._begun = place < len(self)
+                self._epoch, self._batch = (epoch, place) if self._begun else (epoch + 1, 0)
+                yield batch
 
     def set_epoch(self, number: int) -> None:
         """Have the next iteration give this epoch, from its first batch or from where `load_state_dict` has set it.
@@ -189,34 +192,25 @@ class MixedBatches:
         if not 0 <= start <= len(self):
             raise InputError(f"an epoch has {len(self)} batches; it cannot begin with number {start}.")
 
-    def _only_real(self, number: int, start: int) -> Iterator[Batch]:
+    def _only_real(self, number: int, start: int) -> Generator[Batch]:
         limits = self._bounds[start:].tolist()
         places = [torch.arange(first + self._rank, end, self._world) for first, end in pairwise(limits)]
-        for images, labels in self._real.read(places, derive_seed(self._seed, number, _REAL)):
-            yield Batch(images, labels, torch.zeros(len(labels), dtype=torch.bool, device=labels.device))
+        with closing(self._real.read(places, derive_seed(self._seed, number, _REAL))) as real:
+            for images, labels in real:
+                yield Batch(images, labels, torch.zeros(len(labels), dtype=torch.bool, device=labels.device))
 
-    def _mixed(self, synthetic: Images, number: int, start: int) -> Iterator[Batch]:
+    def _mixed(self, synthetic: Images, number: int, start: int) -> Generator[Batch]:
         firsts, counts = self._bounds[start:-1, None], self._bounds.diff()[start:, None]
         mine = self._arrange(number)[start:, self._rank :: self._world]
-        is_synthetic = mine >= counts
         in_order, source = mine.sort(1)
         extra_firsts = torch.arange(start, len(self))[:, None] * self._batch_size - firsts
-        real = self._real.read(
-            _split_rows(in_order + firsts, in_order < counts), derive_seed(self._seed, number, _REAL)
-        )
-        extra = synthetic.read(
-            _split_rows(in_order - counts + extra_firsts, in_order >= counts),
-            derive_seed(self._seed, number, _SYNTHETIC),
-        )
-        order = source.argsort(1)
-        for row, ((images, labels), (more_images, more_labels)) in enumerate(zip(real, extra, strict=True)):
-            device = images.device
-            order, is_synthetic = order.to(device), is_synthetic.to(device)  # all at once, with the first batch
-            yield Batch(
-                torch.cat([images, more_images.to(device)]).index_select(0, order[row]),
-                torch.cat([labels, more_labels.to(device)]).index_select(0, order[row]),
-                is_synthetic[row],
-            )
+        real_places = _split_rows(in_order + firsts, in_order < counts)
+        extra_places = _split_rows(in_order - counts + extra_firsts, in_order >= counts)
+        with (
+            closing(self._real.read(real_places, derive_seed(self._seed, number, _REAL))) as real,
+            closing(synthetic.read(extra_places, derive_seed(self._seed, number, _SYNTHETIC))) as extra,
+        ):
+            yield from _join(real, extra, source.argsort(1), mine >= counts)
 
     def _arrange(self, number: int) -> torch.Tensor:
         """Give a random order of the places in each batch of an epoch: int64 [batches, B]."""
@@ -284,6 +278,19 @@ def _cut(count: int, batch_size: int, share: float, every_real: bool) -> torch.T
     sizes = torch.full((batches,), count // batches)
     sizes[: count % batches] += 1
     return torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+
+
+def _join(
+    real: Iterator[_Part], extra: Iterator[_Part], order: torch.Tensor, is_synthetic: torch.Tensor
+) -> Iterator[Batch]:
+    """Join the parts of each batch, in its order."""
+    for row, ((images, labels), (more_images, more_labels)) in enumerate(zip(real, extra, strict=True)):
+        order, is_synthetic = order.to(images.device), is_synthetic.to(images.device)  # all at once, the first time
+        yield Batch(
+            torch.cat([images, more_images.to(images.device)]).index_select(0, order[row]),
+            torch.cat([labels, more_labels.to(images.device)]).index_select(0, order[row]),
+            is_synthetic[row],
+        )
 
 
 def _split_rows(values: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, ...]:

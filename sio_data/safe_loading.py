@@ -60,8 +60,9 @@ _SAFETY_CHECKER = ("stable_diffusion", "StableDiffusionSafetyChecker")
 # These make the libraries load code, or weights from elsewhere or of another name.
 _FORBIDDEN_KEYS = frozenset(
     {"auto_map", "custom_pipelines", "quantization_config", "attn_implementation", "_attn_implementation"}
-    | {"transformers_weights"}
+    | {"transformers_weights", "backbone", "pretrained_cfg"}
 )
+_TIMM_TYPES = frozenset({"timm_wrapper", "timm_backbone"})  # timm builds them, of whatever their config names
 _CONFIGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "scheduler_config.json")
 
 
@@ -279,21 +280,19 @@ def check_configs(folder: Path) -> None:
 
 
 def check_config(config: Mapping[str, object], where: object) -> None:
-    """Refuse a config that would make a library fetch code or weights from elsewhere.
-
-    Args:
-        config: What was read.
-        where: Where it was read, for the message.
-    """
-    if keys := _FORBIDDEN_KEYS & {*_keys(dict(config))}:
+    """Refuse a config, read at some place, that would make a library fetch code or weights from elsewhere."""
+    entries = list(_entries(dict(config)))
+    if any(key == "model_type" and str(value) in _TIMM_TYPES for key, value in entries):
+        raise InputError(f"{where} is of a model of timm, which may load other weights. Use one of transformers' own.")
+    if keys := _FORBIDDEN_KEYS & {key for key, _ in entries}:
         found = ", ".join(sorted(keys))
         raise InputError(f"{where} has {found}, which may load code or other weights. Remove it, or the model.")
 
 
-def _keys(value: object) -> Iterator[str]:
+def _entries(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, dict):
-        yield from (key for key, inner in value.items() if inner is not None)
+        yield from ((key, inner) for key, inner in value.items() if inner is not None)
         value = list(value.values())
     if isinstance(value, list):
         for inner in value:
-            yield from _keys(inner)
+            yield from _entries(inner)

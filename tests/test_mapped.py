@@ -1,10 +1,12 @@
 """Images that are decoded once, into a file of the cache, and mapped into memory."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import pytest
@@ -158,6 +160,79 @@ def test_another_process_may_have_been_faster(tiny_set: Path, monkeypatch: pytes
     monkeypatch.setattr(mapped, "_write", write_twice)
     load(tiny_set)
     assert made == [snapshot(pixel_files()[0].parent)]
+
+
+def test_everybody_may_read_an_entry(tiny_set: Path) -> None:
+    load_source(tiny_set, storage="mapped")
+    (file,) = pixel_files()
+    (cache() / "of a plain mkdir").mkdir()
+    assert file.parent.stat().st_mode == (cache() / "of a plain mkdir").stat().st_mode
+
+
+def test_what_cannot_be_put_in_its_place_is_used_all_the_same(tiny_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    whole = load(tiny_set).digest
+    cut(pixel_files()[0].parent)
+    monkeypatch.setattr(Path, "rename", refuse)
+    images = load_source(tiny_set, storage="mapped")
+    assert left_over() == []
+    assert images.digest == whole
+
+
+def left_over() -> list[str]:
+    return [path.name for path in cache().iterdir() if path.name.startswith(".")]
+
+
+KILLED = """
+import os, signal, sys
+from sio_data import load_source, mapped
+
+def write(folder, samples, name):
+    (folder / "pixels.raw").write_bytes(b"half")
+    print(folder.parent.name, flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+
+mapped._write = write
+load_source(sys.argv[1], storage="mapped")
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_stays(tiny_set: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"HF_DATASETS_CACHE": str(cache())}
+    other = shutil.copytree(tiny_set, tmp_path / "other")
+
+    def start(mode: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", KILLED, str(other), mode]
+        return subprocess.Popen(command, env=environment, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True)
+
+    with start("killed") as killed, start("alive") as alive:
+        assert killed.stdout
+        assert alive.stdout
+        dead, living = killed.stdout.readline().strip(), alive.stdout.readline().strip()
+        killed.wait()
+        assert (cache() / dead).is_dir()
+        load_source(tiny_set, storage="mapped")
+        assert sorted(left_over()) == sorted([living, f".{living}.lock"])
+        alive.kill()
+    (entry,) = (file.parent for file in pixel_files())
+    cut(entry)
+    load_source(tiny_set, storage="mapped")
+    assert left_over() == []
+
+
+def test_where_there_are_no_locks_nothing_of_others_is_removed(tiny_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    (cache() / ".sio-data-0-1/new").mkdir(parents=True)
+    (cache() / "..sio-data-0-1.lock").touch()
+    load_source(tiny_set, storage="mapped")
+    assert sorted(left_over()) == ["..sio-data-0-1.lock", ".sio-data-0-1"]
 
 
 def test_a_changed_folder_is_decoded_anew(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 import json
+import threading
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -6,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from sio_data.errors import ClassMapError, InputError
+from sio_data.errors import ClassMapError, CorruptSetError, InputError
 from sio_data.image_set import ImageSet
 from sio_data.mixing import Batch, MixedBatches
 from sio_data.sources import load_source
-from sio_data.streaming import open_stream
+from sio_data.streaming import StreamedSet, open_stream
 
 FIELDS = ("images", "labels", "is_synthetic")
 
@@ -98,6 +100,44 @@ def test_without_synthetic_images_an_epoch_is_every_real_one_once(arguments: dic
     assert [len(batch) for batch in epoch] == [9, 8, 8]  # as equal as can be
     assert sorted(one for batch in epoch for one in ids(batch, False)) == list(range(25))
     assert not any(batch.is_synthetic.any() for batch in epoch)
+
+
+def readers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("sio-data-")]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_reading_ends_on_both_sides_when_one_fails(
+    tiny_set: Path, failing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, calls = StreamedSet.read, iter(range(2))
+
+    def fail_later(self: StreamedSet, places: Sequence[torch.Tensor], seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        fails = next(calls) == failing
+        yield from islice(read(self, places, seed), 1 if fails else None)
+        if fails:
+            raise CorruptSetError("damaged.")
+
+    monkeypatch.setattr(StreamedSet, "read", fail_later)
+    stream = open_stream(tiny_set)
+    epoch = MixedBatches(stream, stream, batch_size=4, alpha=0.5).epoch(0)
+    next(epoch)
+    assert readers()
+    with pytest.raises(CorruptSetError) as raised:
+        list(epoch)
+    assert readers() == []
+    assert raised.traceback  # which holds all frames
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_reading_ends_when_the_consumer_stops(tiny_set: Path, mixed: bool) -> None:
+    stream = open_stream(tiny_set)
+    batches = iter(MixedBatches(stream, stream if mixed else None, batch_size=4, alpha=0.5))
+    next(batches)
+    frames = [batches.gi_frame, batches.gi_frame.f_locals]  # type: ignore[attr-defined]
+    batches.close()  # type: ignore[attr-defined]
+    assert readers() == []
+    assert frames
 
 
 def test_a_side_may_be_streamed(tiny_set: Path) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from sio_data.errors import CorruptSetError
 from sio_data.texts import printable
 
-_SHOWN = 5
+_SHOWN = 20
 
 
 class BadSamples:
@@ -36,12 +36,12 @@ class BadSamples:
         with self._lock:
             first = not self._found
             self._found.setdefault((shard, key), what)
-            found = list(self._found)
+            found = [f"{key} of {shard} ({reason})" for (shard, key), reason in self._found.items()]
         if len(found) > self._limit:
-            listed = ", ".join(f"{shard}: {key}" for shard, key in found[-_SHOWN:])
+            listed = ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
             raise CorruptSetError(
-                f"{self._name}: {len(found)} samples are bad, and {self._limit} may be (max_bad). The last of them: "
-                f"{listed} ({what}). Mend the set with sio-data repair, or fetch it again."
+                f"{self._name}: {len(found)} samples are bad, and {self._limit} may be (max_bad): {listed}. "
+                "Mend the set with sio-data repair, or fetch it again."
             )
         if first:
             line = printable(

@@ -15,6 +15,7 @@ from sio_data.recipe import MAX_IMAGE_SIZE
 from sio_data.sets import no_set
 from sio_data.source_names import SourceName, choose_split
 from sio_data.streaming.bad_samples import BadSamples
+from sio_data.streaming.kept_shards import KeptShards
 from sio_data.streaming.stores import FolderStore, HubStore, NoSuchFileError, Store
 from sio_data.streaming.streamed_set import StreamedSet
 from sio_data.texts import clean_urls
@@ -35,7 +36,7 @@ class _Found(NamedTuple):
 def open_stream(
     name: str | Path, *, image_size: int | None = None, workers: int = 2, max_bad: int = MAX_BAD
 ) -> StreamedSet:
-    """Open a set to train on it straight from its shards: nothing is downloaded first, nor held in memory as a whole.
+    """Open a set to train on it straight from its shards: nothing is downloaded first, and a large set never held.
 
     Args:
         name: A set that was generated, imported or filtered: a local folder, `file://`, `s3://bucket/folder`,
@@ -59,9 +60,9 @@ def open_stream(
     found = _find(str(name))
     recipe = found.manifest.recipe
     bad = BadSamples(found.name, max_bad)
-    return StreamedSet(
-        found.name, recipe.class_names, image_size or recipe.image_size, found.manifest, found.store, workers, bad
-    )
+    shards = KeptShards(found.manifest, found.store, bad)
+    size = image_size or recipe.image_size
+    return StreamedSet(found.name, recipe.class_names, size, found.manifest, shards, workers, bad)
 
 
 def can_stream(name: str) -> bool:

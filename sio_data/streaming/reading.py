@@ -1,11 +1,12 @@
 """Batches of a streamed set: windows of shards fetched ahead, batches decoded ahead, in bounded memory."""
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from threading import Event
 from typing import ParamSpec, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -25,11 +26,12 @@ Decode = Callable[[Sequence[tuple[HeldShard, int]]], Decoded]
 
 def read_batches(
     runs: Iterator[Run], sizes: Sequence[int], load: Load, decode: Decode, workers: int
-) -> Iterator[Decoded]:
+) -> Generator[Decoded]:
     """Give the samples of runs, one after the other, in batches.
 
     The bytes of at most two windows are held: one is decoded while the next one is fetched. Whenever the iterator ends
-    (it is used up, closed or fails), its threads have ended, too.
+    (it is used up, closed or fails), its threads have ended, too. They also end with Python: what is being fetched then
+    is the last.
 
     Args:
         runs: Where the samples are.
@@ -39,7 +41,9 @@ def read_batches(
         workers: Threads that decode ahead; with none all work is done in the caller's.
     """
     ahead: deque[list[Future[Decoded]]] = deque()
-    with _executors(workers) as (fetchers, decoders, stop):
+    executors = _Executors(workers)
+    try:
+        fetchers, decoders, stop = executors.fetchers, executors.decoders, executors.stop
         windows = _Windows(runs, lambda shard: fetchers.submit(load, shard, stop), reads_ahead=workers > 0)
         for size in sizes:
             ahead.append([windows.submit(decoders, decode, part) for part in windows.cut(size)])
@@ -48,6 +52,8 @@ def read_batches(
                 yield _join(ahead.popleft(), decode)
         while ahead:
             yield _join(ahead.popleft(), decode)
+    finally:
+        executors.close()
 
 
 def _join(parts: Sequence[Future[Decoded]], decode: Decode) -> Decoded:
@@ -133,19 +139,37 @@ class _InCaller(Executor):
         return future
 
 
-@contextmanager
-def _executors(workers: int) -> Iterator[tuple[Executor, Executor, Event]]:
-    """Give executors to fetch and to decode with, and an event that is set when their work is in vain."""
-    stop = Event()
-    if not workers:
-        yield _InCaller(), _InCaller(), stop
-        return
-    fetchers = ThreadPoolExecutor(_FETCHED_AT_ONCE, "sio-data-fetch")
-    decoders = ThreadPoolExecutor(workers, "sio-data-decode")
-    try:
-        yield fetchers, decoders, stop
-    finally:
-        stop.set()
-        decoders.shutdown(wait=False, cancel_futures=True)
-        fetchers.shutdown(cancel_futures=True)
-        decoders.shutdown()
+class _Executors:
+    """Executors to fetch and to decode with, and an event that is set when their work is in vain.
+
+    Args:
+        workers: Threads that decode; with none all is done in the caller's.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.stop = Event()
+        self.fetchers = ThreadPoolExecutor(_FETCHED_AT_ONCE, "sio-data-fetch") if workers else _InCaller()
+        self.decoders = ThreadPoolExecutor(workers, "sio-data-decode") if workers else _InCaller()
+        _OPEN.add(self)
+
+    def close(self) -> None:
+        """End all threads. It may be called again, even while Python ends and little is left of it."""
+        if self.stop.is_set():
+            return
+        self.stop.set()
+        self.decoders.shutdown(wait=False, cancel_futures=True)
+        self.fetchers.shutdown(cancel_futures=True)
+        self.decoders.shutdown()
+
+
+_OPEN = WeakSet[_Executors]()
+
+
+def _close_all() -> None:
+    for executors in list(_OPEN):
+        executors.close()
+
+
+# When Python ends it waits for all that was given to executors, before it closes generators and calls `atexit`. What is
+# registered here is called before that: it came after the same of `concurrent.futures`, and the last one comes first.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]

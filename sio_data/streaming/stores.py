@@ -1,5 +1,6 @@
 """Where the shards of a set lie: a folder here or behind a URL, or a repository on the Hub."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,8 +67,7 @@ class FolderStore:
 
     def _read(self, path: Path, most: int) -> bytes:
         if is_url(path):
-            remote = cast("Any", path)
-            return cast("bytes", remote.fs.cat_file(remote.path, start=0, end=most))
+            return _read_remote(path, most)
         with path.open("rb") as file:
             return file.read(most)
 
@@ -107,6 +107,17 @@ def _hub_files() -> "HfFileSystem":
     from huggingface_hub import HfFileSystem, constants
 
     return HfFileSystem(endpoint=constants.ENDPOINT, skip_instance_cache=True)
+
+
+def _read_remote(path: Any, most: int) -> bytes:
+    if path.protocol not in ("http", "https"):
+        return cast("bytes", path.fs.cat_file(path.path, start=0, end=most))
+    # A server may give the whole file, however long, to whoever asks for a part. With a size, it is asked but once.
+    data = io.BytesIO()
+    with path.fs.open(path.path, "rb", block_size=0, size=most) as file:
+        while piece := file.read(most - data.tell()):  # as much as has arrived
+            data.write(piece)
+    return data.getvalue()
 
 
 def _try_again(what: str, function: Callable[[], T], stop: Event, secrets: Sequence[str]) -> T:

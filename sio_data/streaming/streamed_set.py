@@ -1,23 +1,23 @@
 """A set that is read from its shards while it is used."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from threading import Event
 
 import numpy as np
 import torch
 
-from sio_data.errors import ClassMapError, InputError
+from sio_data.class_maps import match_classes
+from sio_data.errors import InputError
 from sio_data.files import sha256_json
 from sio_data.manifest import Manifest
 from sio_data.plan import Integers
 from sio_data.streaming.bad_samples import BadSamples
 from sio_data.streaming.decoding import Decoded, decode_samples
-from sio_data.streaming.held_shards import HeldShard, load_shard
+from sio_data.streaming.held_shards import HeldShard
+from sio_data.streaming.kept_shards import KeptShards
 from sio_data.streaming.order import StreamOrder
 from sio_data.streaming.reading import read_batches
-from sio_data.streaming.stores import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class StreamedSet:
     class_names: tuple[str, ...]
     image_size: int
     manifest: Manifest
-    _store: Store
+    _shards: KeptShards
     _workers: int
     _bad: BadSamples
 
@@ -66,21 +66,19 @@ class StreamedSet:
         Raises:
             ClassMapError: This set has a class that is not in the map wanted.
         """
-        missing = [name for name in self.class_names if name not in class_names]
-        if missing:
-            raise ClassMapError(
-                f"{self.name} has the class(es) {', '.join(missing)}, which are not among {', '.join(class_names)}. "
-                "Classes are matched by name: rename them, or leave them out."
-            )
+        match_classes(self.class_names, class_names, self.name)
         return replace(self, class_names=tuple(class_names))
 
-    def read(self, places: Sequence[torch.Tensor], seed: int) -> Iterator[Decoded]:
+    def read(self, places: Sequence[torch.Tensor], seed: int) -> Generator[Decoded]:
         """Read samples by their positions in an endless shuffled order: one permutation of the set after another.
 
         The order depends on the seed and on the list of shards alone. Shards are shuffled anew in each pass and fetched
         whole, in windows of up to 10,000 samples or 256 MiB (or one shard, if it is larger), and the samples of a
         window are shuffled. Only shards that hold a sample asked for are fetched, so that a start anywhere costs no
         more than the first window. At most two windows are in memory, as files, and a few decoded batches.
+
+        The shards of a set of up to 256 MiB are fetched once and stay in memory, as files, as long as this object does;
+        those of a larger set are fetched anew in every pass and by every call.
 
         Each shard's hash is checked. A bad sample is skipped: the next sound one of its shard takes its place, so that
         all other samples stay where they are.
@@ -101,10 +99,7 @@ class StreamedSet:
         positions = torch.cat([torch.as_tensor([], dtype=torch.int64), *places]).numpy()
         _check_ascending(positions)
         runs = StreamOrder(self.manifest.shards, seed).runs(positions)
-        return read_batches(runs, [len(batch) for batch in places], self._load, self._decode, self._workers)
-
-    def _load(self, shard: int, stop: Event) -> HeldShard:
-        return load_shard(self._store, self.manifest.shards[shard], self.manifest.recipe, self._bad, stop)
+        return read_batches(runs, [len(batch) for batch in places], self._shards.load, self._decode, self._workers)
 
     def _decode(self, picked: Sequence[tuple[HeldShard, int]]) -> Decoded:
         recipe = self.manifest.recipe
@@ -114,8 +109,7 @@ class StreamedSet:
     @cached_property
     def _lookup(self) -> torch.Tensor:
         """For each label in the shards, the one in the class map."""
-        labels = {name: label for label, name in enumerate(self.class_names)}
-        return torch.tensor([labels[name] for name in self.manifest.recipe.class_names])
+        return torch.tensor(match_classes(self.manifest.recipe.class_names, self.class_names, self.name))
 
 
 def _check_ascending(positions: Integers) -> None:

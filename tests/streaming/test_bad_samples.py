@@ -11,6 +11,7 @@ from sio_data import open_set
 from sio_data.errors import CorruptSetError
 from sio_data.files import sha256_file
 from sio_data.streaming import open_stream
+from sio_data.streaming.bad_samples import BadSamples
 from tests.damage import SHARDS, edit_manifest, flip
 
 SHARD = SHARDS[1]  # the samples 8 to 15
@@ -132,9 +133,22 @@ def test_too_many_are_an_error_that_names_them(damaged: Path, sealed: bool, work
         flip(damaged / SHARD, place_in(damaged, f"{index:09d}.png", 60))
     if sealed:
         seal(damaged)
-    with pytest.raises(CorruptSetError, match=rf"3 samples are bad, and 2 may be.*{SHARD}: 0000000(09|11|12)"):
+    each = rf"0000000(09|11|12) of {SHARD} \([^,]+\)"
+    with pytest.raises(
+        CorruptSetError, match=rf"3 samples are bad, and 2 may be \(max_bad\): {each}, {each}, {each}\."
+    ):
         found(damaged, workers=workers, max_bad=2)
     assert found(damaged, workers=workers, max_bad=3)[2] == 3
+
+
+def test_up_to_twenty_are_named_each_with_its_reason() -> None:
+    bad = BadSamples("set", 20)
+    for number in range(20):
+        bad.add("a.tar", f"{number}", f"reason {number}")
+    with pytest.raises(CorruptSetError) as raised:
+        bad.add("b.tar", "20", "the last reason")
+    listed = ", ".join(f"{number} of a.tar (reason {number})" for number in range(20))
+    assert f"21 samples are bad, and 20 may be (max_bad): {listed}, …. Mend" in str(raised.value)
 
 
 @pytest.mark.parametrize("max_bad", [3, 1000])

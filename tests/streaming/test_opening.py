@@ -3,17 +3,21 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Thread
+from typing import Any
 
 import pytest
 import torch
 
 from sio_data import bundle, open_set, publish
 from sio_data.errors import CorruptSetError, IncompleteError, InputError, SioDataError, UnknownNameError
-from sio_data.streaming import StreamedSet, open_stream, stores
+from sio_data.manifest import MANIFEST
+from sio_data.streaming import StreamedSet, open_stream, opening, stores
 from tests.damage import SHARDS, edit_manifest
 from tests.hub_server import TOKEN, Hub
 from tests.test_bundles import sets  # noqa: F401
@@ -50,7 +54,9 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.folder = folder
         self.asked: list[str] = []
+        self.sent = SimpleQueue[int]()  # bytes of each file that was asked for
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -66,6 +72,14 @@ class _Handler(SimpleHTTPRequestHandler):
             self.send_error(503)
         else:
             super().do_GET()
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        sent = 0
+        with suppress(ConnectionError):
+            while piece := source.read(1 << 16):
+                outputfile.write(piece)
+                sent += len(piece)
+        self.server.sent.put(sent)
 
     def list_directory(self, path: object) -> None:
         self.send_error(404)
@@ -91,6 +105,15 @@ def test_a_static_server_of_files(server: _Server, tiny_set: Path) -> None:
     assert_streams(stream, tiny_set)
     assert stream.name == f"{server.url}/damaged"
     assert set(server.asked) <= {"/damaged", *(f"/damaged/{path}" for path in ("", "sio.json", *SHARDS))}
+
+
+def test_no_more_is_taken_than_a_file_may_have(server: _Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    (server.folder / "endless").mkdir()
+    (server.folder / "endless" / MANIFEST).write_bytes(bytes(1 << 26))
+    monkeypatch.setattr(opening, "_LARGEST_MANIFEST", 1000)
+    with pytest.raises(CorruptSetError, match=r"endless/sio.json is not a sound manifest"):
+        open_stream(f"{server.url}/endless")
+    assert server.sent.get(timeout=60) < 1 << 26
 
 
 def test_a_server_that_fails_for_a_moment_is_asked_again(server: _Server, tiny_set: Path, pauses: list[float]) -> None:

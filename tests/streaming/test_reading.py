@@ -1,6 +1,8 @@
 """What `StreamedSet.read` promises of order, batches, ranks, memory and threads."""
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -12,13 +14,36 @@ import torch
 
 from sio_data import MixedBatches, open_set
 from sio_data.errors import ClassMapError, InputError
-from sio_data.streaming import StreamedSet, open_stream, order
+from sio_data.streaming import StreamedSet, kept_shards, open_stream, order
 from sio_data.streaming.decoding import decode_samples
 from sio_data.streaming.held_shards import HeldShard
 from sio_data.streaming.stores import FolderStore
 from tests.small_sets import write_imported_set, write_set
 
 SAMPLES = 36
+LEFT_OPEN = """
+import sys
+from threading import Event
+
+import torch
+
+from sio_data.streaming import kept_shards, open_stream, order, reading
+from sio_data.streaming.stores import FolderStore
+
+order._WINDOW_SAMPLES, kept_shards._KEPT_BYTES, reading._FETCHED_AT_ONCE = 12, 0, 1
+read, calls, begun = FolderStore.read, iter(range(100)), Event()
+
+def hold(self, path, most, stop):
+    if next(calls) > 3:  # the manifest and the first window
+        begun.set()
+        print("stopped", stop.wait(60), flush=True)
+    return read(self, path, most, stop)
+
+FolderStore.read = hold
+iterator = open_stream(sys.argv[1], workers=1).read(torch.arange(72).split(1), 0)
+next(iterator)
+begun.wait()
+"""
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -30,8 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of three shards."""
+    """Windows of three shards, of a set that is too large to be kept."""
     monkeypatch.setattr(order, "_WINDOW_SAMPLES", 12)
+    monkeypatch.setattr(kept_shards, "_KEPT_BYTES", 0)
 
 
 @pytest.fixture
@@ -148,6 +174,22 @@ def test_no_more_than_two_windows_are_in_memory(folder: Path, workers: int, monk
     assert most <= 6
 
 
+@pytest.mark.parametrize("workers", [0, 3])
+def test_the_shards_of_a_small_set_are_fetched_once(
+    folder: Path, workers: int, fetched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = open_stream(folder, workers=workers)
+    size = sum(shard.bytes for shard in large.manifest.shards)
+    monkeypatch.setattr(kept_shards, "_KEPT_BYTES", size)
+    small = open_stream(folder, workers=workers)
+    fetched.clear()
+    passes = batches(small, 0, 3 * SAMPLES)
+    again = batches(small.with_class_names(("cat", "dog", "owl", "yak")), 0, SAMPLES, seed=1)
+    assert len(fetched) == len({*fetched}) == 9
+    assert same(passes, batches(large, 0, 3 * SAMPLES))
+    assert same(again, batches(large, 0, SAMPLES, seed=1))
+
+
 def test_empty_batches_and_no_batches(folder: Path) -> None:
     stream = open_stream(folder)
     assert list(stream.read([], 0)) == []
@@ -232,6 +274,11 @@ def test_threads_end_with_the_iterator(folder: Path, end: Callable[[Iterator[obj
     end(open_stream(folder, workers=3).read(torch.arange(40).split(5), 0))
     gc.collect()
     assert of_streams() == []
+
+
+def test_threads_end_with_python(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT_OPEN, str(folder)], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("stopped True\n", "", 0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
