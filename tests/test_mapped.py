@@ -209,11 +209,14 @@ def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_stays(ti
         command = [sys.executable, "-c", KILLED, str(other), mode]
         return subprocess.Popen(command, env=environment, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True)
 
-    with start("killed") as killed, start("alive") as alive:
-        assert killed.stdout
-        assert alive.stdout
-        dead, living = killed.stdout.readline().strip(), alive.stdout.readline().strip()
-        killed.wait()
+    def working(process: subprocess.Popen[str]) -> str:
+        assert process.stdout
+        return process.stdout.readline().strip()
+
+    with start("alive") as alive:
+        living = working(alive)
+        with start("killed") as killed:
+            dead = working(killed)
         assert (cache() / dead).is_dir()
         load_source(tiny_set, storage="mapped")
         assert sorted(left_over()) == sorted([living, f".{living}.lock"])
