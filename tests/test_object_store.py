@@ -155,7 +155,7 @@ def test_it_is_streamed(tiny_set: Path, url: str) -> None:
     assert all(torch.equal(one[0], other[0]) for one, other in zip(*batches, strict=True))
     (as_folder(url) / "data/train-000002.tar").unlink()
     with pytest.raises(CorruptSetError, match=rf"{url}/data/train-000002\.tar is missing"):
-        list(there.read([torch.arange(30)], 0))
+        list(open_stream(url).read([torch.arange(30)], 0))
 
 
 def test_it_is_described_previewed_and_browsed(tiny_generator: Path, tiny_set: Path, url: str, tmp_path: Path) -> None:

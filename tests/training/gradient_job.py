@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from sio_data.training.ranks import join_ranks
-from tests.training.test_ranks import MIXES, gradients
+from tests.training.test_training_ranks import MIXES, gradients
 
 torch.set_num_threads(1)
 with join_ranks("cpu") as (ranks, _):
