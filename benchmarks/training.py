@@ -6,8 +6,9 @@ in memory, or streams both sets from their shards; it crops and mirrors them, ju
 each epoch, keeps a log, and saves its state. Epochs are short, so that what comes once an epoch weighs more than in
 CIFAR's 391 steps, and states are saved twice as often as by default.
 
-The rounds take turns, and the ratio is the median of theirs. On a machine that others use too, the rounds differ by
-more than is measured; the share of the training's own time that passes inside its updates does not.
+The rounds take turns. The ratio is the share of the training's own time that passes inside its updates, times how much
+faster the bare step's updates are, each by the median: all that a training does beside is counted in full, and a
+machine that is now slower, now faster from one minute to the next does not blur it.
 """
 
 import json
@@ -37,6 +38,9 @@ ROUNDS = 3
 VAL_SHARE = 50  # one validation image to so many real ones
 SIZE, CLASSES = 32, 10
 CPU = torch.device("cpu")
+
+Round = tuple[float, list[float]]
+"""The seconds of a round, and those of each of its updates."""
 
 
 @dataclass(frozen=True)
@@ -68,22 +72,22 @@ CASES = (Case("resnet18-32", images=1024, epochs=1), Case("convnet", images=2560
 
 
 class Stopwatch:
-    """Adds up the seconds that pass inside `Learner.update`."""
+    """Notes the seconds of each `Learner.update`."""
 
     def __init__(self) -> None:
-        self._update, self.updating = Learner.update, 0.0
+        self._update, self._updates = Learner.update, [0.0]
 
     def update(self, learner: Learner, batch: TrainingBatch, rate: float) -> torch.Tensor:
         started = time.perf_counter()
         loss = self._update(learner, batch, rate)
-        self.updating += time.perf_counter() - started
+        self._updates.append(time.perf_counter() - started)
         return loss
 
-    def time(self, work: Callable[[], object]) -> tuple[float, float]:
-        """Give the seconds that some work takes, and how many of them pass inside updates."""
-        started, self.updating = time.perf_counter(), 0.0
+    def time(self, work: Callable[[], object]) -> Round:
+        """Give the seconds that some work takes, and those of its updates."""
+        started, self._updates = time.perf_counter(), []
         work()
-        return time.perf_counter() - started, self.updating
+        return time.perf_counter() - started, self._updates
 
 
 def make_images(count: int, seed: int) -> ImageSet:
@@ -122,8 +126,8 @@ class BareStep:
         return time.perf_counter() - started
 
 
-def measure(case: Case, work: Path, watch: Stopwatch) -> tuple[dict[str, list[tuple[float, float]]], float]:
-    """Give for each round of each variant its seconds, and those of them inside updates; and those of a save."""
+def measure(case: Case, work: Path, watch: Stopwatch) -> tuple[dict[str, list[Round]], float]:
+    """Give the rounds of each variant, and the seconds of a save."""
     real, synthetic = make_images(case.images, 0), make_images(case.images, 1)
     val = make_images(case.images // VAL_SHARE, 2)
     held = TrainingData(real, val, synthetic)
@@ -139,25 +143,30 @@ def measure(case: Case, work: Path, watch: Stopwatch) -> tuple[dict[str, list[tu
 
     variants = {"bare step": bare.run, "memory": lambda: train(held), "stream": lambda: train(streamed)}
     bare.run()
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    times: dict[str, list[Round]] = {name: [] for name in variants}
     for turn in range(ROUNDS):
         for name in list(variants)[:: 1 if turn % 2 else -1]:
             times[name].append(watch.time(variants[name]))
     return times, statistics.median(bare.time_save(work / "state") for _ in range(ROUNDS))
 
 
-def summarise(case: Case, times: dict[str, list[tuple[float, float]]], save: float) -> dict[str, dict[str, float]]:
-    bare, rows = times["bare step"], {}
+def summarise(case: Case, times: dict[str, list[Round]], save: float) -> dict[str, dict[str, float]]:
+    bare, rows = median_update(times["bare step"]), {}
     for name, rounds in times.items():
         saving = 0.0 if name == "bare step" else save / SAVE_SECONDS  # seconds of saving in each of training
-        passed = [seconds * (1 + saving) for seconds, _ in rounds]
+        passed = sum(seconds for seconds, _ in rounds) * (1 + saving)
+        share = sum(sum(updates) for _, updates in rounds) / passed
         rows[name] = {
-            "images_per_s": statistics.median(case.steps * case.settings.batch_size / seconds for seconds in passed),
-            "ratio": statistics.median(alone / seconds for (alone, _), seconds in zip(bare, passed, strict=True)),
-            "share_in_updates": sum(updating for _, updating in rounds) / sum(passed),
+            "images_per_s": len(rounds) * case.steps * case.settings.batch_size / passed,
+            "ratio": share * bare / median_update(rounds),
+            "share_in_updates": share,
             "save_s": save if saving else 0.0,
         }
     return rows
+
+
+def median_update(rounds: list[Round]) -> float:
+    return statistics.median(seconds for _, updates in rounds for seconds in updates)
 
 
 def main() -> None:
@@ -166,7 +175,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for case in CASES:
             results[case.network] = summarise(case, *measure(case, Path(name), watch))
-    print(f"batches of 128, median of {ROUNDS} rounds, {torch.get_num_threads()} threads; goal: a ratio of {GOAL}")
+    print(f"batches of 128, {ROUNDS} rounds, {torch.get_num_threads()} threads; goal: a ratio of {GOAL}")
     print(f"{'':26}{'images/s':>10}{'of bare step':>14}{'share in updates':>18}{'a save, s':>11}")
     for network, rows in results.items():
         for variant, row in rows.items():

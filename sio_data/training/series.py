@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -166,19 +167,32 @@ class _Series:
     def _make(self, place: Path, seed: int) -> None:
         unfinished = unfinished_place(place)
         self.ranks.on_first(lambda: _begin_folder(unfinished, self.record))
-        trained = train_run(
-            self.request.settings,
-            self.data,
-            seed,
-            self.device,
-            ranks=self.ranks,
-            folder=unfinished,
-            save_seconds=self.save_seconds,
-            tensorboard=self.tensorboard,
-            request=self.stop,
-        )
+        with self._nothing_left(unfinished):
+            trained = train_run(
+                self.request.settings,
+                self.data,
+                seed,
+                self.device,
+                ranks=self.ranks,
+                folder=unfinished,
+                save_seconds=self.save_seconds,
+                tensorboard=self.tensorboard,
+                request=self.stop,
+            )
         details = {"seed": seed, "epoch": trained.epoch, "val_accuracy": trained.accuracy, "history": trained.history}
         self.ranks.on_first(lambda: _finish_folder(unfinished, place, trained, self.record | details))
+
+    @contextmanager
+    def _nothing_left(self, unfinished: Path) -> Iterator[None]:
+        """Leave nothing of a run that could not begin: its data or its network do not fit the settings."""
+        try:
+            yield
+        except InputError:
+            if self.ranks.first and not (unfinished / STATE).is_file():
+                remove_tree(unfinished)
+                with suppress(OSError):  # the folder holds other runs
+                    self.folder.rmdir()
+            raise
 
 
 def _begin_folder(folder: Path, record: dict[str, Any]) -> None:

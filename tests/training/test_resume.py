@@ -257,3 +257,10 @@ def test_a_state_whose_loss_is_not_finite_is_never_saved(tmp_path: Path) -> None
         train("digits", tmp_path / "runs", **OPTIONS, learning_rate=1e30, save_seconds=0)
     state = tmp_path / "runs" / UNFINISHED / STATE
     assert all(torch.isfinite(value.double()).all() for value in (load_file(state).values() if state.exists() else ()))
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+    for settings in ({"crop_size": 64}, {"network": "wrn-28-10", "crop_size": 2}):
+        with pytest.raises(InputError):
+            train("digits", tmp_path / "runs", epochs=1, seeds=[0], **settings)
+        assert not (tmp_path / "runs").exists()
