@@ -4,11 +4,11 @@ Run by `make bench`. Goal: at least 0.95 with ResNet-18 at 32x32. The bare step 
 update on one batch that lies in memory as floats already. The training mixes its batches (alpha 0.8) from uint8 images
 in memory, or streams both sets from their shards; it crops and mirrors them, judges a validation split of 1/50 after
 each epoch, keeps a log, and saves its state. Epochs are short, so that what comes once an epoch weighs more than in
-CIFAR's 391 steps, and states are saved twice as often as by default.
+CIFAR's 391 steps.
 
-The rounds take turns. The ratio is the share of the training's own time that passes inside its updates, times how much
-faster the bare step's updates are, each by the median: all that a training does beside is counted in full, and a
-machine that is now slower, now faster from one minute to the next does not blur it.
+The bare step is made after each update of the training, so that both meet the machine in the same state, and its time
+is taken off the training's. The ratio is the share of the training's time that passes inside its updates, times the
+median over the steps of the bare step's seconds to the update's: all that a training does beside is counted in full.
 """
 
 import json
@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,13 +35,18 @@ from sio_data.training.settings import TrainingSettings
 from sio_data.training.state import Position, write_state
 
 GOAL = 0.95
-ROUNDS = 3
+ROUNDS = 1
 VAL_SHARE = 50  # one validation image to so many real ones
 SIZE, CLASSES = 32, 10
 CPU = torch.device("cpu")
 
-Round = tuple[float, list[float]]
-"""The seconds of a round, and those of each of its updates."""
+
+class Round(NamedTuple):
+    """The seconds of a training without its bare steps, of each of its updates, and of each bare step."""
+
+    seconds: float
+    updates: list[float]
+    bare: list[float]
 
 
 @dataclass(frozen=True)
@@ -68,26 +74,32 @@ class Case:
         return self.epochs * -(-self.images // self.settings.batch_size)
 
 
-CASES = (Case("resnet18-32", images=1024, epochs=1), Case("convnet", images=2560, epochs=2))
+CASES = (Case("resnet18-32", images=1024, epochs=1), Case("convnet", images=1280, epochs=2))
 
 
 class Stopwatch:
-    """Notes the seconds of each `Learner.update`."""
+    """Notes the seconds of each `Learner.update`, and of a bare step after it."""
 
     def __init__(self) -> None:
-        self._update, self._updates = Learner.update, [0.0]
+        self._update, self._bare = Learner.update, lambda: None
+        self._round = Round(0.0, [], [])
 
     def update(self, learner: Learner, batch: TrainingBatch, rate: float) -> torch.Tensor:
         started = time.perf_counter()
         loss = self._update(learner, batch, rate)
-        self._updates.append(time.perf_counter() - started)
+        updated = time.perf_counter()
+        self._bare()
+        self._round.updates.append(updated - started)
+        self._round.bare.append(time.perf_counter() - updated)
         return loss
 
-    def time(self, work: Callable[[], object]) -> Round:
-        """Give the seconds that some work takes, and those of its updates."""
-        started, self._updates = time.perf_counter(), []
+    def time(self, work: Callable[[], object], bare: "BareStep") -> Round:
+        """Time some work that makes updates."""
+        self._bare, self._round = lambda: self._update(bare.learner, bare.batch, bare.rate), Round(0.0, [], [])
+        started = time.perf_counter()
         work()
-        return time.perf_counter() - started, self._updates
+        passed = time.perf_counter() - started - sum(self._round.bare)
+        return self._round._replace(seconds=passed)
 
 
 def make_images(count: int, seed: int) -> ImageSet:
@@ -108,21 +120,17 @@ class BareStep:
 
     def __init__(self, case: Case, data: TrainingData) -> None:
         settings = case.settings
-        self._steps, self._rate = case.steps, settings.learning_rate
-        self._learner = Learner(settings, *begin(settings, data, 0, CPU), Ranks())
+        self.rate = settings.learning_rate
+        self.learner = Learner(settings, *begin(settings, data, 0, CPU), Ranks())
         chosen = data.real.select(range(settings.batch_size))
         is_synthetic = torch.rand(settings.batch_size) > settings.alpha
-        self._batch = TrainingBatch(chosen.images.float().div_(255), chosen.labels, is_synthetic)
-
-    def run(self) -> None:
-        for _ in range(self._steps):
-            self._learner.update(self._batch, self._rate)
+        self.batch = TrainingBatch(chosen.images.float().div_(255), chosen.labels, is_synthetic)
 
     def time_save(self, path: Path) -> float:
         """Give the seconds that it takes to write the state of a training: weights, momentum and best weights."""
-        best = {f"best.{name}": value.clone() for name, value in self._learner.classifier.state_dict().items()}
+        best = {f"best.{name}": value.clone() for name, value in self.learner.classifier.state_dict().items()}
         started = time.perf_counter()
-        write_state(path, Position(), self._learner.tensors() | best)
+        write_state(path, Position(), self.learner.tensors() | best)
         return time.perf_counter() - started
 
 
@@ -141,32 +149,27 @@ def measure(case: Case, work: Path, watch: Stopwatch) -> tuple[dict[str, list[Ro
         with tempfile.TemporaryDirectory(dir=work) as folder:
             train_run(case.settings, data, 0, CPU, folder=Path(folder), save_seconds=math.inf)
 
-    variants = {"bare step": bare.run, "memory": lambda: train(held), "stream": lambda: train(streamed)}
-    bare.run()
-    times: dict[str, list[Round]] = {name: [] for name in variants}
-    for turn in range(ROUNDS):
-        for name in list(variants)[:: 1 if turn % 2 else -1]:
-            times[name].append(watch.time(variants[name]))
-    return times, statistics.median(bare.time_save(work / "state") for _ in range(ROUNDS))
+    rounds: dict[str, list[Round]] = {"memory": [], "stream": []}
+    watch.time(lambda: train(held), bare)
+    for _ in range(ROUNDS):
+        for name, data in (("memory", held), ("stream", streamed)):
+            rounds[name].append(watch.time(lambda data=data: train(data), bare))
+    return rounds, statistics.median(bare.time_save(work / "state") for _ in range(ROUNDS))
 
 
-def summarise(case: Case, times: dict[str, list[Round]], save: float) -> dict[str, dict[str, float]]:
-    bare, rows = median_update(times["bare step"]), {}
-    for name, rounds in times.items():
-        saving = 0.0 if name == "bare step" else save / SAVE_SECONDS  # seconds of saving in each of training
-        passed = sum(seconds for seconds, _ in rounds) * (1 + saving)
-        share = sum(sum(updates) for _, updates in rounds) / passed
+def summarise(case: Case, rounds: dict[str, list[Round]], save: float) -> dict[str, dict[str, float]]:
+    rows = {}
+    for name, taken in rounds.items():
+        passed = sum(one.seconds for one in taken) * (1 + save / SAVE_SECONDS)  # a save in each minute of training
+        share = sum(sum(one.updates) for one in taken) / passed
+        slower = [bare / update for one in taken for bare, update in zip(one.bare, one.updates, strict=True)]
         rows[name] = {
-            "images_per_s": len(rounds) * case.steps * case.settings.batch_size / passed,
-            "ratio": share * bare / median_update(rounds),
+            "images_per_s": len(taken) * case.steps * case.settings.batch_size / passed,
+            "ratio": share * statistics.median(slower),
             "share_in_updates": share,
-            "save_s": save if saving else 0.0,
+            "save_s": save,
         }
     return rows
-
-
-def median_update(rounds: list[Round]) -> float:
-    return statistics.median(seconds for _, updates in rounds for seconds in updates)
 
 
 def main() -> None:
@@ -175,7 +178,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for case in CASES:
             results[case.network] = summarise(case, *measure(case, Path(name), watch))
-    print(f"batches of 128, {ROUNDS} rounds, {torch.get_num_threads()} threads; goal: a ratio of {GOAL}")
+    print(f"batches of 128, {ROUNDS} round, {torch.get_num_threads()} threads; goal: a ratio of {GOAL}")
     print(f"{'':26}{'images/s':>10}{'of bare step':>14}{'share in updates':>18}{'a save, s':>11}")
     for network, rows in results.items():
         for variant, row in rows.items():

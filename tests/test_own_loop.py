@@ -70,7 +70,8 @@ def test_resuming() -> None:
 def test_two_processes_learn_what_one_learns() -> None:
     Path("train.py").write_text(BLOCKS["Several processes"])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     names = {"real": sio_data.load_source("digits", "train"), "synthetic": sio_data.load_source("demo/synthetic")}
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, len(names["real"].class_names)))

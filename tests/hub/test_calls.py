@@ -104,7 +104,7 @@ def test_an_interrupted_fetch_ends_at_once_and_goes_on_later(hub: Hub, tiny_set:
         assert hub.hanging.wait(60)
         process.send_signal(signal.SIGINT)
         try:
-            _, told = process.communicate(timeout=30)
+            _, told = process.communicate(timeout=120)  # on a busy machine; a read takes 600 to give up
         finally:
             process.kill()
     assert process.returncode == 130
