@@ -16,8 +16,9 @@ from uuid import uuid4
 import pytest
 import torch
 
-from sio_data import fit, generate, train
+from sio_data import bundle, fit, generate, publish, train
 from sio_data.cli import main
+from sio_data.compilation import Compilation, SourceFile
 from sio_data.recipe import Recipe
 from tests.hub_server import TOKEN, Hub
 
@@ -73,6 +74,34 @@ def tiny_runs(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     train("digits", folder / "baseline", epochs=2, seeds=[0, 1])
     train("digits", folder / "sio", synthetic=str(tiny_set), epochs=2, seeds=[0, 1])
     return folder / "baseline", folder / "sio"
+
+
+@pytest.fixture
+def compilation() -> Compilation:
+    """What `tests.test_compilation.compile_set` makes."""
+    sources = (SourceFile("old.npz", "0" * 64),)
+    return Compilation("import", sources, {"seed": 1}, "1" * 64, ("cat", "dog", "owl"), (5, 0, 2), 4, shard_size=3)
+
+
+@pytest.fixture
+def sets(tiny_set: Path, other_set: Path, compilation: Compilation, tmp_path: Path) -> Path:
+    """Two configurations: `digits` with two splits, and `animals`, a compiled set of other classes."""
+    from tests.test_compilation import compile_set
+
+    shutil.copytree(tiny_set, tmp_path / "sets/digits/train")
+    shutil.copytree(other_set, tmp_path / "sets/digits/validation")
+    compile_set(tmp_path / "sets/animals", compilation)
+    return tmp_path / "sets"
+
+
+@pytest.fixture
+def published(hub: Hub, sets: Path) -> Path:
+    """A published bundle `me/sets`, and one of its sets alone as `me/set`."""
+    bundle(sets, default="digits")
+    publish(sets, "me/sets", tag="v1")
+    publish(sets / "digits/train", "me/set", tag="v1")
+    hub.requests.clear()
+    return sets
 
 
 @pytest.fixture

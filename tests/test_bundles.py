@@ -14,24 +14,14 @@ from sio_data import bundle, load, load_source, open_set, verify
 from sio_data.bundle_card import render_bundle_card
 from sio_data.bundles import open_bundle
 from sio_data.cli import main
-from sio_data.compilation import Compilation
 from sio_data.errors import FolderInUseError, IncompleteError, InputError, UnknownNameError
 from sio_data.manifest import Manifest
 from tests.conftest import snapshot
 from tests.damage import SHARDS, flip, replace_text
-from tests.test_compilation import IMAGES, LABELS, compilation, compile_set  # noqa: F401
+from tests.test_compilation import IMAGES, LABELS
 
 NAMES = ["zero", "one", "two", "three", "four", "five"]
 both = pytest.mark.parametrize("streaming", [False, True])
-
-
-@pytest.fixture
-def sets(tiny_set: Path, other_set: Path, compilation: Compilation, tmp_path: Path) -> Path:  # noqa: F811
-    """Two configurations: `digits` with two splits, and `animals`, a compiled set of other classes."""
-    shutil.copytree(tiny_set, tmp_path / "sets/digits/train")
-    shutil.copytree(other_set, tmp_path / "sets/digits/validation")
-    compile_set(tmp_path / "sets/animals", compilation)
-    return tmp_path / "sets"
 
 
 @both

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sio_data import open_set, repair, verify
-from sio_data.compilation import Compilation, SourceFile, read_set_recipe
+from sio_data.compilation import Compilation, read_set_recipe
 from sio_data.engines.job import ShardJob
 from sio_data.errors import CorruptSetError, InputError, SettingsMismatchError
 from sio_data.layout import Layout
@@ -22,12 +22,6 @@ from tests.conftest import snapshot
 IMAGES = np.random.RandomState(0).randint(0, 256, (7, 4, 4, 3), dtype=np.uint8)
 LABELS = np.array([0, 2, 0, 0, 2, 0, 0])
 SOURCES = [{"source": {"file": "old.npz", "row": row}} for row in range(7)]
-
-
-@pytest.fixture
-def compilation() -> Compilation:
-    sources = (SourceFile("old.npz", "0" * 64),)
-    return Compilation("import", sources, {"seed": 1}, "1" * 64, ("cat", "dog", "owl"), (5, 0, 2), 4, shard_size=3)
 
 
 def compile_set(

@@ -21,7 +21,7 @@ from sio_data.engines import claims
 from sio_data.errors import CorruptSetError, FolderInUseError, InputError, SioDataError, UnknownNameError
 from tests.conftest import snapshot
 from tests.damage import SHARDS, flip
-from tests.test_compilation import IMAGES, LABELS, compilation, compile_set  # noqa: F401
+from tests.test_compilation import IMAGES, LABELS, compile_set
 
 FORMATS = ["npy", "folder", "parquet"]
 NAMES = ["zero", "one", "two", "three", "four", "five"]
@@ -82,7 +82,7 @@ def test_the_picture_files_are_those_of_the_shards(tiny_set: Path, tmp_path: Pat
 @pytest.mark.parametrize("image_format", ["png", "webp", "jpg"])
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_compiled_set_with_an_empty_class_keeps_its_labels(
-    compilation: Compilation,  # noqa: F811
+    compilation: Compilation,
     tmp_path: Path,
     form: str,
     image_format: str,
@@ -102,7 +102,7 @@ def test_a_compiled_set_with_an_empty_class_keeps_its_labels(
 @pytest.mark.parametrize("names", [["test", "train", "validation"], ["../up", ".hidden", "a/b"]])
 @pytest.mark.parametrize("form", ["folder", "parquet"])
 def test_names_of_splits_and_of_paths_are_classes_like_any_other(
-    compilation: Compilation,  # noqa: F811
+    compilation: Compilation,
     tmp_path: Path,
     names: list[str],
     form: str,
@@ -116,7 +116,7 @@ def test_names_of_splits_and_of_paths_are_classes_like_any_other(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "set"]
 
 
-def test_one_image_of_one_class(compilation: Compilation, tmp_path: Path) -> None:  # noqa: F811
+def test_one_image_of_one_class(compilation: Compilation, tmp_path: Path) -> None:
     compile_set(tmp_path / "set", dataclasses.replace(compilation, class_names=("cat",), counts=(1,)))
     for form in ("folder", "parquet"):
         export(tmp_path / "set", tmp_path / form, format=form)

@@ -16,7 +16,7 @@ from sio_data import load, load_source, open_set
 from sio_data.errors import CorruptSetError, IncompleteError, InputError, UnknownNameError
 from sio_data.records import RECORDS
 from tests.damage import CARD, SHARDS, flip, replace_text
-from tests.test_compilation import IMAGES, LABELS, SOURCES, compilation, compile_set  # noqa: F401
+from tests.test_compilation import IMAGES, LABELS, SOURCES, compile_set
 from tests.test_sources import make_folder, make_parquet
 
 NAMES = ["zero", "one", "two", "three", "four", "five"]
@@ -36,7 +36,7 @@ def test_a_set_of_ours_has_images_named_labels_provenance_and_keys(tiny_set: Pat
 
 
 @both
-def test_a_compiled_set_loads_like_any_other(compilation, tmp_path: Path, streaming: bool) -> None:  # noqa: F811
+def test_a_compiled_set_loads_like_any_other(compilation, tmp_path: Path, streaming: bool) -> None:
     compile_set(tmp_path / "set", compilation)
     rows = list(load(str(tmp_path / "set"), streaming=streaming))
     assert np.array_equal([np.asarray(row["image"]) for row in rows], IMAGES)
@@ -192,7 +192,7 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
 
 
 @both
-def test_metadata_of_any_shape_do_not_drift(compilation, tmp_path: Path, streaming: bool) -> None:  # noqa: F811
+def test_metadata_of_any_shape_do_not_drift(compilation, tmp_path: Path, streaming: bool) -> None:
     """Inferred features would drop keys, cut 1.5 to 1, refuse a text after a number and overflow from 2**63 on."""
     shapes = [{"a": 1}, {"a": 1.5}, {"a": "x"}, {"b": 2**63 + 1}, {}, {"a": None, "c": [1, "x"]}, {"d": {"e": 1}}]
     compile_set(tmp_path / "set", compilation, [{"source": shape} for shape in shapes])

@@ -17,7 +17,7 @@ from sio_data.class_lists import imagenet_names
 from sio_data.compilation import Compilation
 from sio_data.completion import reopen
 from sio_data.errors import InputError, UnknownNameError
-from tests.test_compilation import compilation, compile_set  # noqa: F401
+from tests.test_compilation import compile_set
 
 NAMES = ["zero", "one", "two", "three", "four", "five"]
 
@@ -119,7 +119,7 @@ def test_names_that_would_break_the_card_do_not(tiny_generator: Path, tmp_path: 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_classes_of_imagenet_that_share_a_name_are_told_apart(
-    compilation: Compilation,  # noqa: F811
+    compilation: Compilation,
     tmp_path: Path,
     streaming: bool,
 ) -> None:

@@ -20,7 +20,7 @@ from sio_data import load, open_set
 from sio_data.compilation import Compilation
 from sio_data.errors import CorruptSetError
 from sio_data.images import IMAGE_FORMATS
-from tests.test_compilation import IMAGES, LABELS, compilation, compile_set  # noqa: F401
+from tests.test_compilation import IMAGES, LABELS, compile_set
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # webdataset leaves its files open
@@ -80,7 +80,7 @@ def test_a_pickle_that_was_slipped_into_a_shard_is_not_run(damaged: Path, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_more_workers_than_shards_are_no_error(compilation: Compilation, tmp_path: Path) -> None:  # noqa: F811
+def test_more_workers_than_shards_are_no_error(compilation: Compilation, tmp_path: Path) -> None:
     compile_set(tmp_path / "set", dataclasses.replace(compilation, shard_size=7))
     assert len(list(DataLoader(open_shards(tmp_path / "set"), batch_size=None, num_workers=2))) == 7
 
@@ -107,7 +107,7 @@ def read_like_timm(root: Path, split: str, input_key: str = "jpg;png;webp") -> t
 
 @pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 def test_timm_finds_shards_counts_images_and_labels(
-    compilation: Compilation,  # noqa: F811
+    compilation: Compilation,
     tmp_path: Path,
     image_format: str,
 ) -> None:

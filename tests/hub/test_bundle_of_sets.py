@@ -8,8 +8,6 @@ from pathlib import Path
 
 from sio_data import bundle, load_source, open_set, publish
 from tests.hub_server import Hub
-from tests.test_bundles import sets  # noqa: F401
-from tests.test_compilation import compilation  # noqa: F401
 
 READ = """
 import json, sys
@@ -34,7 +32,7 @@ json.dump([found, default, images], sys.stdout)
 """
 
 
-def test_each_part_of_a_bundle_is_read_by_its_name(hub: Hub, sets: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_each_part_of_a_bundle_is_read_by_its_name(hub: Hub, sets: Path, tmp_path: Path) -> None:
     bundle(sets, default="digits")
     publish(sets, "me/sets", tag="v1")
     publish(sets / "animals", "me/set")

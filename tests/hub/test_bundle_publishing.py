@@ -17,14 +17,12 @@ from sio_data.set_card import NOTES_MARK, render_set_card
 from tests.conftest import snapshot
 from tests.damage import flip
 from tests.hub_server import Hub
-from tests.test_bundles import sets  # noqa: F401
-from tests.test_compilation import compilation  # noqa: F401
 
 PARTS = ("animals", "digits/train", "digits/validation")
 
 
 @pytest.fixture
-def made(sets: Path) -> Path:  # noqa: F811
+def made(sets: Path) -> Path:
     bundle(sets, default="digits")
     return sets
 

@@ -8,27 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sio_data import bundle, load, load_source, open_set, publish, splits
+from sio_data import load, load_source, open_set, splits
 from sio_data.errors import InputError, SioDataError, UnknownNameError
 from sio_data.source_names import SourceName
 from tests.damage import SHARDS
 from tests.hub_server import Hub
-from tests.test_bundles import sets  # noqa: F401
-from tests.test_compilation import compilation  # noqa: F401
 
 both = pytest.mark.parametrize("streaming", [False, True])
 of_both_kinds = pytest.mark.parametrize(("name", "place"), [("me/set", ""), ("me/sets", "digits/train/")])
 END_OF_A_SAMPLE = 6 * 512
-
-
-@pytest.fixture
-def there(hub: Hub, sets: Path) -> Path:  # noqa: F811
-    """A published bundle `me/sets`, and one of its sets alone as `me/set`."""
-    bundle(sets, default="digits")
-    publish(sets, "me/sets", tag="v1")
-    publish(sets / "digits/train", "me/set", tag="v1")
-    hub.requests.clear()
-    return sets
 
 
 @pytest.mark.parametrize(
@@ -42,29 +30,31 @@ def there(hub: Hub, sets: Path) -> Path:  # noqa: F811
     ],
 )
 def test_rows_are_those_of_the_folder_and_are_fetched_once(
-    hub: Hub, there: Path, name: str, split: str, part: str
+    hub: Hub, published: Path, name: str, split: str, part: str
 ) -> None:
-    rows, samples = load(name, split), list(open_set(there / part).samples())
+    rows, samples = load(name, split), list(open_set(published / part).samples())
     assert np.array_equal([np.asarray(row["image"]) for row in rows], [sample.image for sample in samples])
     assert [row["label"] for row in rows] == [sample.label for sample in samples]
     assert [row["key"] for row in rows] == [sample.key for sample in samples]
-    assert hub.count("cdn") == len(open_set(there / part).manifest.shards)
+    assert hub.count("cdn") == len(open_set(published / part).manifest.shards)
     hub.requests.clear()
     load(name, split)
     assert not hub.count("get", "cdn")
 
 
-def test_a_part_is_a_source_of_images(there: Path) -> None:
-    assert load_source("hub:me/sets/animals@v1", hold_out=False).digest == load_source(str(there / "animals")).digest
+def test_a_part_is_a_source_of_images(published: Path) -> None:
+    assert (
+        load_source("hub:me/sets/animals@v1", hold_out=False).digest == load_source(str(published / "animals")).digest
+    )
     train, val = (load_source("hub:me/sets/digits@v1", split) for split in ("train", "val"))
-    assert train.digest == load_source(str(there / "digits/train")).digest
-    assert val.digest == load_source(str(there / "digits/validation")).digest
+    assert train.digest == load_source(str(published / "digits/train")).digest
+    assert val.digest == load_source(str(published / "digits/validation")).digest
 
 
 @both
 @of_both_kinds
 def test_a_shard_that_was_cut_off_after_a_sample_is_refused(
-    hub: Hub, there: Path, name: str, place: str, streaming: bool
+    hub: Hub, published: Path, name: str, place: str, streaming: bool
 ) -> None:
     path = place + SHARDS[3]
     hub.add(name, "dataset", {path: hub.files(name, "dataset")[path][:END_OF_A_SAMPLE]})
@@ -78,7 +68,7 @@ def test_a_shard_that_was_cut_off_after_a_sample_is_refused(
 
 @both
 @of_both_kinds
-def test_a_shard_that_is_missing_is_refused(hub: Hub, there: Path, name: str, place: str, streaming: bool) -> None:
+def test_a_shard_that_is_missing_is_refused(hub: Hub, published: Path, name: str, place: str, streaming: bool) -> None:
     files = {path: data for path, data in hub.files(name, "dataset").items() if path != place + SHARDS[3]}
     hub.repos.clear()
     hub.add(name, "dataset", files)
@@ -88,7 +78,7 @@ def test_a_shard_that_is_missing_is_refused(hub: Hub, there: Path, name: str, pl
 
 @both
 @pytest.mark.parametrize(("name", "card"), [("me/set", "README.md"), ("me/sets", "digits/train/README.md")])
-def test_a_card_with_other_classes_is_refused(hub: Hub, there: Path, name: str, card: str, streaming: bool) -> None:
+def test_a_card_with_other_classes_is_refused(hub: Hub, published: Path, name: str, card: str, streaming: bool) -> None:
     card = "README.md" if streaming else card  # what load_dataset reads
     text = hub.files(name, "dataset")[card].replace(b"'0': zero", b"'0': one")
     hub.add(name, "dataset", {card: text})
@@ -97,7 +87,7 @@ def test_a_card_with_other_classes_is_refused(hub: Hub, there: Path, name: str, 
 
 
 @both
-def test_a_part_without_its_manifest_is_refused(hub: Hub, there: Path, streaming: bool) -> None:
+def test_a_part_without_its_manifest_is_refused(hub: Hub, published: Path, streaming: bool) -> None:
     files = {path: data for path, data in hub.files("me/sets", "dataset").items() if path != "digits/train/sio.json"}
     hub.repos.clear()
     hub.add("me/sets", "dataset", files)
@@ -107,7 +97,7 @@ def test_a_part_without_its_manifest_is_refused(hub: Hub, there: Path, streaming
 
 @both
 def test_a_split_that_is_not_there_is_said_so_before_anything_large_is_fetched(
-    hub: Hub, there: Path, streaming: bool
+    hub: Hub, published: Path, streaming: bool
 ) -> None:
     with pytest.raises(UnknownNameError, match="unknown split of hub:me/sets/digits 'test'"):
         load("hub:me/sets/digits@v1", "test", streaming=streaming)
@@ -116,7 +106,7 @@ def test_a_split_that_is_not_there_is_said_so_before_anything_large_is_fetched(
 
 @pytest.mark.parametrize(("name", "config"), [("me/set", None), ("me/sets", "digits")])
 def test_what_is_streamed_is_of_the_commit_that_was_checked(
-    hub: Hub, there: Path, monkeypatch: pytest.MonkeyPatch, name: str, config: str | None
+    hub: Hub, published: Path, monkeypatch: pytest.MonkeyPatch, name: str, config: str | None
 ) -> None:
     asked = []
 

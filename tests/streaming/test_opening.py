@@ -14,14 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from sio_data import bundle, open_set, publish
+from sio_data import open_set
 from sio_data.errors import CorruptSetError, IncompleteError, InputError, SioDataError, UnknownNameError
 from sio_data.manifest import MANIFEST
 from sio_data.streaming import StreamedSet, open_stream, opening, stores
 from tests.damage import SHARDS, edit_manifest
 from tests.hub_server import TOKEN, Hub
-from tests.test_bundles import sets  # noqa: F401
-from tests.test_compilation import compilation  # noqa: F401
 
 
 def images_of(stream: StreamedSet) -> list[bytes]:
@@ -153,16 +151,6 @@ def test_a_shard_that_is_missing_is_named_at_once(
     assert not pauses
 
 
-@pytest.fixture
-def there(hub: Hub, sets: Path) -> Path:  # noqa: F811
-    """A published bundle `me/sets`, and one of its sets alone as `me/set`."""
-    bundle(sets, default="digits")
-    publish(sets, "me/sets", tag="v1")
-    publish(sets / "digits/train", "me/set", tag="v1")
-    hub.requests.clear()
-    return sets
-
-
 @pytest.mark.parametrize(
     ("name", "part"),
     [
@@ -175,25 +163,27 @@ def there(hub: Hub, sets: Path) -> Path:  # noqa: F811
         ("hf://datasets/me/sets@v1/animals", "animals"),
     ],
 )
-def test_the_hub(hub: Hub, there: Path, name: str, part: str) -> None:
+def test_the_hub(hub: Hub, published: Path, name: str, part: str) -> None:
     stream = open_stream(name)
     assert not hub.count("cdn")
-    assert_streams(stream, there / part)
-    assert hub.count("cdn") == len(open_set(there / part).manifest.shards)
+    assert_streams(stream, published / part)
+    assert hub.count("cdn") == len(open_set(published / part).manifest.shards)
 
 
-def test_a_revision_is_resolved_once(hub: Hub, there: Path) -> None:
+def test_a_revision_is_resolved_once(hub: Hub, published: Path) -> None:
     streams = [open_stream(name) for name in ("hub:me/set", "hf://datasets/me/set")]
     hub.add("me/set", "dataset", dict.fromkeys(SHARDS, b"something else"))
     for stream in streams:
-        assert_streams(stream, there / "digits/train")
+        assert_streams(stream, published / "digits/train")
 
 
-def test_a_hub_that_fails_for_a_moment_is_asked_again(hub: Hub, there: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_hub_that_fails_for_a_moment_is_asked_again(
+    hub: Hub, published: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     stream = open_stream("hub:me/set")
     hub.fail("cdn", "503", times=3)
     hub.fail("cdn", "cut", times=1)
-    assert_streams(stream, there / "digits/train")
+    assert_streams(stream, published / "digits/train")
     assert hub.fired == 4
     output = "".join(capfd.readouterr())
     assert TOKEN not in output
@@ -201,14 +191,14 @@ def test_a_hub_that_fails_for_a_moment_is_asked_again(hub: Hub, there: Path, cap
 
 
 @pytest.mark.parametrize("fault", ["wrong", "short"])
-def test_a_shard_that_comes_damaged_is_fetched_again(hub: Hub, there: Path, fault: str) -> None:
+def test_a_shard_that_comes_damaged_is_fetched_again(hub: Hub, published: Path, fault: str) -> None:
     stream = open_stream("hub:me/set", max_bad=0)
     hub.fail("cdn", fault, times=1)
-    assert_streams(stream, there / "digits/train")
+    assert_streams(stream, published / "digits/train")
     assert hub.fired == 1
 
 
-def test_a_hub_that_refuses_is_one_message_without_secrets(hub: Hub, there: Path) -> None:
+def test_a_hub_that_refuses_is_one_message_without_secrets(hub: Hub, published: Path) -> None:
     stream = open_stream("hub:me/set")
     hub.fail("cdn", "echo")
     with pytest.raises(SioDataError, match=r"hub:me/set@\w+, data/train-00000\d\.tar: ") as raised:
@@ -217,7 +207,7 @@ def test_a_hub_that_refuses_is_one_message_without_secrets(hub: Hub, there: Path
     assert "Signature" not in str(raised.value)
 
 
-def test_a_shard_that_the_hub_lacks_is_named(hub: Hub, there: Path) -> None:
+def test_a_shard_that_the_hub_lacks_is_named(hub: Hub, published: Path) -> None:
     files = {path: data for path, data in hub.files("me/set", "dataset").items() if path != SHARDS[3]}
     hub.repos.clear()
     hub.add("me/set", "dataset", files)
@@ -228,7 +218,7 @@ def test_a_shard_that_the_hub_lacks_is_named(hub: Hub, there: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["hub:me/other", "hf://datasets/me/other", "hf://datasets/me/sets@v1", "hf://datasets/me/sets/nothing"]
 )
-def test_data_of_others_on_the_hub_are_refused(hub: Hub, there: Path, name: str) -> None:
+def test_data_of_others_on_the_hub_are_refused(hub: Hub, published: Path, name: str) -> None:
     hub.add("me/other", "dataset", {"data/train-000000.tar": b"of somebody else"})
     with pytest.raises(InputError, match="sio-data import"):
         open_stream(name)

@@ -48,6 +48,19 @@ def cut_off() -> None:
     raise CutOffError
 
 
+@pytest.fixture
+def cut_training(at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Begin a training and cut it off in the update of this number."""
+
+    def begin(out: Path, step: int, **settings: object) -> None:
+        at_step(step, cut_off)
+        with pytest.raises(CutOffError):
+            train("digits", out, **OPTIONS | {"save_seconds": 0} | settings)
+        monkeypatch.undo()
+
+    return begin
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     parts = {name: load_file(folder / "seed-0" / name / "model.safetensors") for name in (".", "last")}
     return {f"{part}/{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
@@ -80,13 +93,10 @@ def test_a_training_cut_off_goes_on_to_the_same_weights(
     step: int,
     tmp_path: Path,
     at_step: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    cut_training: Callable[..., None],
 ) -> None:
     train("digits", tmp_path / "whole", **OPTIONS, **settings)
-    at_step(step, cut_off)
-    with pytest.raises(CutOffError):
-        train("digits", tmp_path / "cut", **OPTIONS, **settings, save_seconds=0)
-    monkeypatch.undo()
+    cut_training(tmp_path / "cut", step, **settings)
     steps = []
     at_step(0, lambda: steps.append("went on"))
     assert train("digits", tmp_path / "cut", **OPTIONS, **settings)[0].made
@@ -97,14 +107,11 @@ def test_a_training_cut_off_goes_on_to_the_same_weights(
 
 
 def test_a_streamed_training_goes_on_within_the_epoch(
-    tiny_set: Path, tmp_path: Path, at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    tiny_set: Path, tmp_path: Path, cut_training: Callable[..., None]
 ) -> None:
     options = OPTIONS | {"synthetic": str(tiny_set), "storage": "stream"}
     train("digits", tmp_path / "whole", **options)
-    at_step(4, cut_off)
-    with pytest.raises(CutOffError):
-        train("digits", tmp_path / "cut", **options, save_seconds=0)
-    monkeypatch.undo()
+    cut_training(tmp_path / "cut", 4, **options)
     train("digits", tmp_path / "cut", **options)
     assert_same_training(tmp_path / "whole", tmp_path / "cut")
 
@@ -127,12 +134,9 @@ def leave_temporary_file(path: Path, value: object) -> None:
 
 
 def test_only_the_steps_since_the_last_save_are_made_again(
-    tmp_path: Path, at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cut_training: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_step(7, cut_off)
-    with pytest.raises(CutOffError):
-        train("digits", tmp_path / "runs", **OPTIONS, save_seconds=0)
-    monkeypatch.undo()
+    cut_training(tmp_path / "runs", 7)
     made = []
     update = Learner.update
     monkeypatch.setattr(Learner, "update", lambda self, *rest: (made.append(1), update(self, *rest))[1])
@@ -169,13 +173,8 @@ def test_a_signal_saves_and_ends_the_training(
     assert_same_training(tmp_path / "whole", tmp_path / "runs")
 
 
-def test_the_log_has_a_row_an_epoch_whatever_was_made_again(
-    tmp_path: Path, at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at_step(7, cut_off)
-    with pytest.raises(CutOffError):
-        train("digits", tmp_path / "runs", **OPTIONS, save_seconds=10**6, tensorboard=True)
-    monkeypatch.undo()
+def test_the_log_has_a_row_an_epoch_whatever_was_made_again(tmp_path: Path, cut_training: Callable[..., None]) -> None:
+    cut_training(tmp_path / "runs", 7, save_seconds=10**6, tensorboard=True)
     train("digits", tmp_path / "runs", **OPTIONS, tensorboard=True)
     rows = (tmp_path / "runs/seed-0/log.csv").read_text().splitlines()
     assert rows[0] == "epoch,loss,val_accuracy,learning_rate,images_per_second"
@@ -184,25 +183,17 @@ def test_the_log_has_a_row_an_epoch_whatever_was_made_again(
 
 
 def test_other_settings_than_those_of_the_unfinished_run_are_refused(
-    tmp_path: Path, at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cut_training: Callable[..., None]
 ) -> None:
-    at_step(4, cut_off)
-    with pytest.raises(CutOffError):
-        train("digits", tmp_path / "runs", **OPTIONS, save_seconds=0)
-    monkeypatch.undo()
+    cut_training(tmp_path / "runs", 4)
     before = snapshot(tmp_path)
     with pytest.raises(SettingsMismatchError, match=r"learning_rate: 0\.1 there, 0\.2 asked"):
         train("digits", tmp_path / "runs", **OPTIONS, learning_rate=0.2)
     assert snapshot(tmp_path) == before
 
 
-def test_a_damaged_state_is_refused_and_left_alone(
-    tmp_path: Path, at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at_step(4, cut_off)
-    with pytest.raises(CutOffError):
-        train("digits", tmp_path / "runs", **OPTIONS, save_seconds=0)
-    monkeypatch.undo()
+def test_a_damaged_state_is_refused_and_left_alone(tmp_path: Path, cut_training: Callable[..., None]) -> None:
+    cut_training(tmp_path / "runs", 4)
     state = tmp_path / "runs" / UNFINISHED / STATE
     sound = state.read_bytes()
     tensors, metadata = load(sound), safe_open(state, "pt").metadata()

@@ -32,14 +32,14 @@ class _Map:
     """A random map of the plane, the colour it gives, and the share of the jumps that use it."""
 
     turn: complex
-    mirror: complex
+    reflection: complex
     shift: complex
     warp: Callable[[Plane], Plane]
     colour: float
     share: float
 
     def __call__(self, points: Plane) -> Plane:
-        return self.warp(self.turn * points + self.mirror * points.conj() + self.shift)
+        return self.warp(self.turn * points + self.reflection * points.conj() + self.shift)
 
 
 _WARPS: tuple[Callable[[Plane], Plane], ...] = (
@@ -93,13 +93,13 @@ def _draw_maps(rng: np.random.Generator) -> list[_Map]:
     count = int(rng.integers(2, 6))
     longest = rng.uniform(0.45, 0.95, count)  # singular values: how much a map stretches, below 1
     ratio = rng.uniform(0.3, 1, count) * rng.choice([-1, 1], count)  # of the other to it; below 0 it mirrors
-    turns, mirrors = np.exp(2j * np.pi * rng.random((2, count))) * longest / 2 * np.stack([1 + ratio, 1 - ratio])
+    turns, reflections = np.exp(2j * np.pi * rng.random((2, count))) * longest / 2 * np.stack([1 + ratio, 1 - ratio])
     shifts = rng.uniform(-1, 1, count) + 1j * rng.uniform(-1, 1, count)
     warps = rng.integers(len(_WARPS), size=count) * (rng.random() < 0.6)
     shares = longest**2 * np.abs(ratio) + 0.05
     shares /= shares.sum()
     colours = rng.random(count)
-    numbers = zip(*(values.tolist() for values in (turns, mirrors, shifts, warps, colours, shares)), strict=True)
+    numbers = zip(*(values.tolist() for values in (turns, reflections, shifts, warps, colours, shares)), strict=True)
     return [_Map(a, b, c, _WARPS[warp], colour, share) for a, b, c, warp, colour, share in numbers]
 
 
