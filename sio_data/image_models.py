@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from sio_data.errors import InputError, first_line
-from sio_data.safe_loading import TRANSFORMERS_WEIGHTS, check_configs, check_weights, quiet
+from sio_data.errors import InputError
+from sio_data.safe_loading import TRANSFORMERS_WEIGHTS, check_weights, read_model, refuse_misfit
 
 PREPROCESSOR = "preprocessor_config.json"
 
@@ -42,24 +42,11 @@ def load_image_model(kind: Any, folder: Path, may_lack: Callable[[str], bool]) -
     """
     if not check_weights(folder):
         raise InputError(f"{folder} has no safetensors, and nothing else is read. Save the model with save_pretrained.")
-    check_configs(folder)
-    try:
-        with quiet():
-            model, report = kind.from_pretrained(
-                str(folder),
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-            )
-    except Exception as error:  # damaged configs make the library raise errors of any kind
-        raise InputError(f"{folder} holds no sound image model: {first_line(error)}") from error
+    model, report = read_model(
+        kind, folder, "image model", use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+    )
     lacking = {key for key in report["missing_keys"] if not may_lack(key)}
-    if wrong := sorted(map(str, lacking | _surplus(model, report["unexpected_keys"]) | {*report["mismatched_keys"]})):
-        raise InputError(
-            f"{folder}: weights and config do not fit, {len(wrong)} weight(s) are missing or too many ({wrong[0]}, …)."
-        )
+    refuse_misfit(folder, lacking | _surplus(model, report["unexpected_keys"]) | {*report["mismatched_keys"]})
     return model.eval(), not report["missing_keys"]
 
 

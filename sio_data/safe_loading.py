@@ -6,7 +6,7 @@ in part. Here the parts are loaded one by one, of classes that we know, and ever
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -172,28 +172,57 @@ def load_network(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) ->
     Raises:
         InputError: The config or the weights are damaged, or they do not fit together wholly.
     """
-    are_safetensors = check_weights(folder)
-    check_configs(folder)
     extra = {"low_cpu_mem_usage": False} if kind.__module__.startswith("diffusers.models") else {}
-    try:
-        with quiet():
-            network, report = kind.from_pretrained(
-                str(folder),
-                use_safetensors=are_safetensors,
-                local_files_only=True,
-                output_loading_info=True,
-                torch_dtype=dtype,
-                **extra,
-            )
-    except Exception as error:  # damaged configs make the libraries raise errors of any kind
-        raise InputError(f"{folder} holds no sound {kind.__name__}: {first_line(error)}") from error
+    use_safetensors = check_weights(folder)
+    network, report = read_model(
+        kind, folder, kind.__name__, use_safetensors=use_safetensors, torch_dtype=dtype, **extra
+    )
     # Older transformers saved the buffer position_ids; newer ones make it anew.
     unexpected = {key for key in report["unexpected_keys"] if not key.endswith("position_ids")}
-    if wrong := sorted(map(str, {*report["missing_keys"]} | unexpected | {*report["mismatched_keys"]})):
+    refuse_misfit(folder, {*report["missing_keys"]} | unexpected | {*report["mismatched_keys"]})
+    return network.eval()
+
+
+def read_model(kind: Any, folder: Path, what: str, **options: object) -> tuple[Any, dict[str, Any]]:
+    """Read a model with the library's own `from_pretrained`, from a checked folder and from nowhere else.
+
+    Args:
+        kind: The class that reads it.
+        folder: Where its `config.json` and weights lie.
+        what: What it is, for messages.
+        **options: Of `from_pretrained`.
+
+    Returns:
+        The model, and the library's report on its weights.
+
+    Raises:
+        InputError: The folder is damaged.
+    """
+    check_configs(folder)
+    try:
+        with quiet():
+            model, report = kind.from_pretrained(
+                str(folder), local_files_only=True, output_loading_info=True, **options
+            )
+    except Exception as error:  # damaged configs make the libraries raise errors of any kind
+        raise InputError(f"{folder} holds no sound {what}: {first_line(error)}") from error
+    return model, report
+
+
+def refuse_misfit(folder: Path, weights: Collection[object]) -> None:
+    """Refuse weights that do not fit their config.
+
+    Args:
+        folder: Where they lie.
+        weights: Those that are missing, too many, or of another shape.
+
+    Raises:
+        InputError: There are any.
+    """
+    if wrong := sorted(map(str, weights)):
         raise InputError(
             f"{folder}: weights and config do not fit, {len(wrong)} weight(s) are missing or too many ({wrong[0]}, …)."
         )
-    return network.eval()
 
 
 def load_part(kind: Any, folder: Path, **changes: object) -> Any:
