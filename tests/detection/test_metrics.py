@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sio_data.detection.metrics import ood_metrics, roc_points
+from sio_data.detection.metrics import ood_metrics
 from sio_data.errors import InputError
 
 
@@ -10,11 +10,14 @@ def test_by_hand() -> None:
     metrics = ood_metrics([4.0, 2.0, 0.5], [3.0, 1.0])
     assert metrics.auroc == pytest.approx(3 / 6)
     assert metrics.fpr95 == pytest.approx(2 / 3)  # flagging all OOD takes the threshold 3: 2 and 0.5 go, too
+    assert metrics.fpr95_id == 1  # accepting all ID takes the threshold 0.5: both OOD images come along
+    assert ood_metrics([4.0, 2.0, 0.5], [3.0, 0.1]).fpr95_id == pytest.approx(1 / 2)
 
 
 def test_perfect_and_inverted() -> None:
     assert ood_metrics([3.0, 4.0], [1.0, 2.0]).auroc == 1
     assert ood_metrics([3.0, 4.0], [1.0, 2.0]).fpr95 == 0
+    assert ood_metrics([3.0, 4.0], [1.0, 2.0]).fpr95_id == 0
     assert ood_metrics([1.0, 2.0], [3.0, 4.0]).auroc == 0
     assert ood_metrics([1.0, 2.0], [3.0, 4.0]).fpr95 == 1
 
@@ -46,12 +49,3 @@ def test_bad_scores_are_refused(bad: list[object]) -> None:
         ood_metrics([1.0], bad)
     with pytest.raises(InputError):
         ood_metrics(bad, [1.0])
-
-
-def test_roc_points_run_from_corner_to_corner_and_are_few() -> None:
-    random = np.random.RandomState(0)
-    points = roc_points(random.randn(5000) + 1, random.randn(5000))
-    assert points[0] == (0, 0)
-    assert points[-1] == (1, 1)
-    assert len(points) <= 102
-    assert points == sorted(points)
