@@ -12,6 +12,8 @@ from sio_data.errors import InputError, UnknownNameError
 
 Chosen = TypeVar("Chosen")
 
+_TOO_LARGE = 1 << 63  # for a tensor
+
 _KINDS: dict[type, tuple[type | tuple[type, ...], str]] = {
     int: (int, "a whole number"),
     float: ((int, float), "a number"),
@@ -55,10 +57,18 @@ def make_choice(kind: str, table: Mapping[str, type[Chosen]], name: str, paramet
     if name not in table:
         raise UnknownNameError(kind, name, table)
     types = {field.name: field.type for field in dataclasses.fields(table[name])}  # type: ignore[arg-type]
-    for parameter, value in parameters.items():
+    values = {parameter: _plain(value) for parameter, value in parameters.items()}
+    for parameter, value in values.items():
         if parameter not in types:
             raise UnknownNameError(f"parameter of {name}", parameter, types)
         accepted, meaning = _KINDS[types[parameter]]  # type: ignore[index]
         if not isinstance(value, accepted) or (isinstance(value, bool) and types[parameter] is not bool):
             raise InputError(f"{name}: {parameter} must be {meaning}, not {value!r}.")
-    return table[name](**parameters)
+        if isinstance(value, int) and abs(value) >= _TOO_LARGE:
+            raise InputError(f"{name}: {parameter} is too large.")
+    return table[name](**values)
+
+
+def _plain(value: Any) -> Any:
+    """Give a scalar of NumPy as what it is in Python."""
+    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value

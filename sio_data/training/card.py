@@ -57,6 +57,7 @@ def render_checkpoint_card(
     tag: str | None = None,
     data_sets: Sequence[str] = (),
     measured: Measurements | None = None,
+    detector: str = "",
 ) -> str:
     """Write the card of a checkpoint.
 
@@ -69,6 +70,7 @@ def render_checkpoint_card(
         tag: Under which readers are to load it.
         data_sets: Repositories of the data sets that it was made with.
         measured: What `evaluate` measured on it.
+        detector: Name of its own detector; empty if it has none.
     """
     settings = record.get("settings", {})
     licence = licence or record.get("synthetic_licence") or "unknown"
@@ -90,6 +92,7 @@ def render_checkpoint_card(
         tag=tag,
         data_sets=data_sets,
         measured=measured,
+        detector=detector,
         notes=Verbatim(f"{NOTES_MARK}\n{notes}"),
     )
 

@@ -2,23 +2,28 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import nn
 
 from sio_data.errors import InputError, SioDataError
-from sio_data.files import clear_if_full, read_json, write_bytes, write_json
+from sio_data.files import clear_if_full, read_json, sha256_bytes, write_bytes, write_json
 from sio_data.recipe import MAX_IMAGE_SIZE
-from sio_data.runs import CONFIG, WEIGHTS
+from sio_data.runs import CONFIG, DETECTOR, WEIGHTS
 from sio_data.training.heads import build_head
 from sio_data.training.networks import build_network, own_normalisation
 
-_MOST_OUTPUTS = 100_000
+if TYPE_CHECKING:
+    from sio_data.detection.calibration import Calibration
+    from sio_data.detection.scoring import Scored
+    from sio_data.image_set import ImageSet
 
+_MOST_OUTPUTS = 100_000
 
 # What a config.json or weights of others can set off.
 _UNSOUND = (AttributeError, LookupError, ArithmeticError, TypeError, ValueError, RuntimeError, OSError, SafetensorError)
@@ -41,16 +46,25 @@ class Classifier(nn.Module):
             `config.json` holds it.
 
     Attributes:
+        network: From normalised images to features.
+        mean: float [1, 3, 1, 1].
+        std: Likewise.
         load_size: Pixels that pictures are resized to; of larger images than `image_size`, the `centre` counts.
         head: The last layer, from features to logits.
         side_heads: The further heads by name.
+        weights_digest: SHA-256 of the file that the weights were read from; empty if they were not.
 
     Raises:
         InputError: A value is out of range.
     """
 
-    _mean: torch.Tensor
-    _std: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+    weights_digest: str = ""
+    _versions: Sequence[int] = ()
+    _folder: Path | None = None
+    _repository: str | None = None
+    _calibration: "Calibration | None" = None
 
     def __init__(
         self,
@@ -92,8 +106,8 @@ class Classifier(nn.Module):
         self.load_size = _check_load_size(load_size, image_size)
         self.head = build_head(head, self.network.feature_dim, len(self.class_names))
         self.side_heads = nn.ModuleDict(_build_side_heads(side_heads or {}, self.network.feature_dim))
-        self.register_buffer("_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Give the features, float [N, D]: what the head takes.
@@ -101,30 +115,85 @@ class Classifier(nn.Module):
         Args:
             images: uint8 [N, 3, H, W], or float in [0, 1]; RGB.
         """
-        features: torch.Tensor = self.network(self._normalise(images))
+        features: torch.Tensor = self.network(self.normalise(images))
         return features
 
     def feature_maps(self, images: torch.Tensor) -> torch.Tensor:
         """Give the last feature maps, float [N, D, h, w]; for the images see `features`."""
-        return self.network.maps(self._normalise(images))
+        return self.network.maps(self.normalise(images))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Give the logits, float [N, C]; for the images see `features`."""
         logits: torch.Tensor = self.head(self.features(images))
         return logits
 
-    def _normalise(self, images: torch.Tensor) -> torch.Tensor:
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Give what the network takes, float [N, 3, H, W]; for the images see `features`."""
         scaled = images.float() / 255 if images.dtype == torch.uint8 else images
-        return (scaled - self._mean) / self._std
+        return (scaled - self.mean) / self.std
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.mean.device
+
+    def score(self, images: "torch.Tensor | ImageSet") -> "Scored":
+        """Score images by the checkpoint's own detector, which `sio_data.calibrate` puts beside its weights.
+
+        Args:
+            images: uint8 [N, 3, H, H], RGB, of the classifier's `load_size`.
+
+        Returns:
+            Scores (higher means more in-distribution), whether they reach the threshold, and the classes.
+
+        Raises:
+            InputError: It has no detector or its weights were changed, or the images are of another kind or size.
+        """
+        from sio_data.detection.scoring import score_images
+
+        return score_images(self, images)
+
+    @property
+    def calibration(self) -> "Calibration":
+        """The checkpoint's own detector, read when it is first asked for.
+
+        Raises:
+            InputError: It has none, or an unsound one, or the weights were changed in place since they were loaded.
+        """
+        if self._folder is None:
+            raise InputError("this classifier was not loaded from a checkpoint, and has no detector.")
+        if any(now > then for now, then in zip(self._count_changes(), self._versions, strict=False)):
+            raise InputError("the weights were changed since they were loaded: save them, then run sio-data calibrate.")
+        if self._calibration is None:
+            from sio_data.detection.calibration import Calibration
+
+            if self._repository:
+                _fetch_detector(self._repository, self._folder)
+            self._calibration = Calibration.read(self._folder, self)
+        return self._calibration
+
+    def _count_changes(self) -> list[int]:
+        """Count how often each weight was changed in place; a copy starts anew."""
+        return [0 if value.is_inference() else value._version for value in self.state_dict().values()]
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors` into a folder, which is made if it is missing."""
+        """Write `config.json` and `model.safetensors` into a folder, which is made if it is missing.
+
+        The checkpoint's own detector goes along, if it is sound and the weights are still those that it was fitted for.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        content = save(weights, {"format": "pt"})  # save_file makes it unreadable for others
+        calibration = None
+        if sha256_bytes(content) == self.weights_digest:
+            with suppress(SioDataError):
+                calibration = self.calibration
+        folder.mkdir(parents=True, exist_ok=True)
         with clear_if_full(folder, "Free some, and save again."):
-            write_bytes(folder / WEIGHTS, save(weights, {"format": "pt"}))  # save_file makes it unreadable for others
+            write_bytes(folder / WEIGHTS, content)
         write_json(folder / CONFIG, self.config)
+        if calibration is not None:
+            calibration.save(folder)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> "Classifier":
@@ -138,15 +207,18 @@ class Classifier(nn.Module):
             InputError: It is no sound checkpoint, or there is none of that name.
             SioDataError: The Hub cannot be reached.
         """
-        folder = Path(name) if Path(name).is_dir() else _download(str(name), revision)
+        repository, folder = (None, Path(name)) if Path(name).is_dir() else _download(str(name), revision)
         if not (folder / CONFIG).is_file():
             raise InputError(f"{name} is no checkpoint: it holds no {CONFIG}.{runs_hint(folder)}")
         config = read_json(folder / CONFIG)
         try:
             classifier = cls(**config)
-            classifier.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+            content = (folder / WEIGHTS).read_bytes()  # once: what is hashed is what is loaded
+            classifier.load_state_dict(load(content), strict=True)
         except _UNSOUND as error:
             raise InputError(f"{name} is no sound checkpoint: {error}") from error
+        classifier.weights_digest, classifier._versions = sha256_bytes(content), classifier._count_changes()
+        classifier._folder, classifier._repository = folder, repository
         return classifier.eval()
 
 
@@ -200,7 +272,8 @@ def runs_hint(folder: Path) -> str:
     return f" It holds the runs {', '.join(runs)}; name one of them." if runs else ""
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None) -> tuple[str, Path]:
+    """Give the repository, and the folder of the cache with the files of one commit, by which it is named."""
     from sio_data.hub.caching import cached_files
     from sio_data.hub.names import HubName
 
@@ -210,7 +283,17 @@ def _download(name: str, revision: str | None) -> Path:
     if revision and found.revision:
         raise InputError(f"checkpoint {name!r} names a revision already, and revision={revision!r} another one.")
     try:
-        return cached_files(HubName(found.repository, revision or found.revision), (CONFIG, WEIGHTS))
+        folder = cached_files(HubName(found.repository, revision or found.revision), (CONFIG, WEIGHTS))
     except SioDataError as error:
         kind = InputError if isinstance(error, InputError) else SioDataError
         raise kind(f"checkpoint {name!r} is no folder here and cannot be had from the Hub: {error}") from None
+    return found.repository, folder
+
+
+def _fetch_detector(repository: str, folder: Path) -> None:
+    """Fetch the detector of a checkpoint, if it has one, beside its weights in the cache."""
+    from sio_data.hub.caching import cached_files
+    from sio_data.hub.names import HubName
+
+    with suppress(InputError):
+        cached_files(HubName(repository, folder.name), (DETECTOR,))

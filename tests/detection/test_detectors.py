@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from sio_data.detection import DETECTORS, Outputs, create
+from sio_data import Classifier
+from sio_data.detection import DETECTORS, Detector, Outputs, compute_outputs, create
+from sio_data.detection.detectors.network import NetworkDetector
 from sio_data.errors import InputError, UnknownNameError
+from sio_data.training.networks import NETWORKS
+from tests.detection.tiny_classifiers import TinyNetwork, make_classifier, make_images, make_outputs
 
 
 @pytest.fixture
@@ -22,7 +26,15 @@ def outputs(head: nn.Linear, count: int, seed: int, scale: float = 1.0) -> Outpu
         return Outputs(head(features), features, torch.arange(count) % 3)
 
 
-PARAMETERS = {"knn": {"k": 3}, "vim": {"dim": 3}}
+PARAMETERS = {
+    "scale": {"percentile": 50.0},
+    "cfood": {"alpha": 0.5, "k": 0.1},
+    "dice": {"percentile": 50},
+    "knn": {"k": 3},
+    "nnguide": {"k": 3, "alpha": 0.5},
+    "residual": {"dim": 3},
+    "vim": {"dim": 3},
+}
 LOGITS = np.array([[1.0, 2.0, 4.0], [0.0, 0.0, 0.0]])
 
 
@@ -60,11 +72,12 @@ def test_knn_by_hand() -> None:
         assert create("knn", k=k).fit(train=train).score(test) == pytest.approx(expected, abs=1e-12)
 
 
-def test_knn_in_blocks_is_the_same_as_at_once(head: nn.Linear, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_knn_in_blocks_is_the_same_as_at_once(head: nn.Linear) -> None:
     detector = create("knn", k=5).fit(train=outputs(head, 40, 0))
     whole = detector.score(outputs(head, 30, 1))
-    monkeypatch.setattr("sio_data.detection.detectors.knn._BLOCK_BYTES", 8 * 40 * 7)
-    assert detector.score(outputs(head, 30, 1)) == pytest.approx(whole, abs=1e-12)
+    test = outputs(head, 30, 1)
+    test.memory = 8 * 80 * 7
+    assert detector.score(test) == pytest.approx(whole, abs=1e-12)
 
 
 def test_vim_against_a_plain_computation(head: nn.Linear) -> None:
@@ -80,18 +93,33 @@ def test_vim_against_a_plain_computation(head: nn.Linear) -> None:
     assert create("vim", dim=2).fit(train=train, head=head).score(test) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(DETECTORS))
-def test_every_detector_gives_one_finite_float64_an_image(name: str, head: nn.Linear) -> None:
+# Detectors that look at the network score by more than what the logits and features of a test without images say.
+OF_OUTPUTS = sorted(name for name, kind in DETECTORS.items() if "network" not in kind.needs)
+
+
+def fitted_on_tiny_images(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Detector, Classifier]:
+    """Fit a detector on a real classifier, which has every head that one may ask for."""
+    monkeypatch.setitem(NETWORKS, "tiny", TinyNetwork)
+    classifier = make_classifier(0, "cosine" if name == "godin" else "linear", {"second": 3, "rotation": 4})
     detector = create(name, **PARAMETERS.get(name, {}))
-    fitted = detector.fit(train=outputs(head, 60, 0), val=outputs(head, 30, 1), head=head)
-    assert fitted is detector
-    scores = fitted.score(outputs(head, 17, 2))
+    assert detector.misfit(classifier) is None
+    train, val = make_outputs(classifier, 60), make_outputs(classifier, 30, 1)
+    assert detector.fit(train=train, val=val, network=classifier) is detector
+    return detector, classifier
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+def test_every_detector_gives_one_finite_float64_an_image(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, classifier = fitted_on_tiny_images(name, monkeypatch)
+    scores = detector.score(make_outputs(classifier, 17, 2))
     assert scores.shape == (17,)
     assert scores.dtype == np.float64
     assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("name", sorted(DETECTORS))
+@pytest.mark.parametrize(
+    "name", sorted({*OF_OUTPUTS} - {"openmax"})
+)  # it moves shares of the logits: large ones may lie below small ones
 def test_higher_means_more_in_distribution(name: str) -> None:
     """Known features lie along the head's weights, far from its zero; unknown ones are small and in the other axes."""
     generator = torch.Generator().manual_seed(0)
@@ -112,15 +140,21 @@ def test_higher_means_more_in_distribution(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DETECTORS))
-def test_score_of_an_image_does_not_depend_on_the_others(name: str, head: nn.Linear) -> None:
-    detector = create(name, **PARAMETERS.get(name, {}))
-    detector.fit(train=outputs(head, 60, 0), val=outputs(head, 30, 1), head=head)
-    whole = outputs(head, 8, 2)
-    alone = [
-        detector.score(Outputs(whole.logits[i : i + 1], whole.features[i : i + 1], whole.labels[i : i + 1]))[0]
-        for i in range(8)
-    ]
-    assert detector.score(whole) == pytest.approx(alone, rel=1e-6)
+def test_score_of_an_image_does_not_depend_on_the_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, classifier = fitted_on_tiny_images(name, monkeypatch)
+    whole = make_outputs(classifier, 8, 2)
+    alone = [detector.score(compute_outputs(classifier, make_images(8, 2).select([i])))[0] for i in range(8)]
+    assert detector.score(whole) == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+def test_what_was_learned_is_all_that_a_score_takes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, classifier = fitted_on_tiny_images(name, monkeypatch)
+    other = create(name, **PARAMETERS.get(name, {})).load_state(detector.state())
+    if isinstance(other, NetworkDetector):
+        other.attach(classifier)
+    scores = [one.score(make_outputs(classifier, 9, 2)) for one in (detector, other)]
+    assert np.array_equal(*scores)
 
 
 def test_unknown_names_come_with_a_guess() -> None:
@@ -151,7 +185,7 @@ def test_what_cannot_be_fitted_is_refused(head: nn.Linear) -> None:
     train = outputs(head, 10, 0)
     for name, given, message in (
         ("knn", {}, "give train="),
-        ("vim", {"train": train}, "give train= and head="),
+        ("vim", {"train": train}, "give head="),
     ):
         with pytest.raises(InputError, match=message):
             create(name).fit(**given)
@@ -159,8 +193,14 @@ def test_what_cannot_be_fitted_is_refused(head: nn.Linear) -> None:
         create("knn").fit(train=train)
     with pytest.raises(InputError, match="dim=256 leaves nothing of 6 features"):
         create("vim").fit(train=train, head=head)
-    with pytest.raises(InputError, match="does not fit 6 features"):
+    with pytest.raises(
+        InputError, match="a head of 3 logits and 5 features and others of 3 logits and 6 features do not fit"
+    ):
         create("vim", dim=2).fit(train=train, head=nn.Linear(5, 3))
+    narrow, narrow_head = Outputs(train.logits, train.features[:, :1], train.labels), nn.Linear(1, 3)
+    for name in ("vim", "residual"):
+        with pytest.raises(InputError, match="features of 1 dimension leave nothing"):
+            create(name, dim=1).fit(train=narrow, val=narrow, head=narrow_head)
     few = outputs(head, 2, 0)
     with pytest.raises(InputError, match="the 2 training features lie in 2 dimensions"):
         create("vim", dim=2).fit(train=few, head=head)
@@ -197,5 +237,48 @@ def test_outputs_refuse_what_does_not_fit() -> None:
 
 
 def test_parameters_are_dataclass_fields_with_the_stock_defaults() -> None:
-    defaults = {name: {f.name: f.default for f in dataclasses.fields(kind)} for name, kind in DETECTORS.items()}
-    assert defaults == {"msp": {}, "mls": {}, "ebo": {"temperature": 1.0}, "knn": {"k": 50}, "vim": {"dim": 256}}
+    adascale = {"low": 75.0, "high": 85.0, "k1": 5.0, "k2": 1.0, "weight": 10.0, "o": 0.05}
+    odin = {"temperature": 1000.0, "noise": 0.0014}
+    stock = {
+        "adascale_a": adascale,
+        "adascale_l": adascale,
+        "ash_b": {"percentile": 90},
+        "ash_p": {"percentile": 90},
+        "ash_s": {"percentile": 90},
+        "cfood": {"alpha": 0.1, "k": 0.01},
+        "dice": {"percentile": 90},
+        "ebo": {"temperature": 1},
+        "fdbd": {"distance_as_normalizer": True},
+        "gen": {"gamma": 0.1, "largest": 100},
+        "godin": {"noise": 0.0025, "softmax": True},
+        "gradnorm": {},
+        "gram": {"powers": 5},
+        "iodin": odin,
+        "klm": {},
+        "knn": {"k": 50},
+        "mcd": {},
+        "mds": {},
+        "mds_ensemble": {"noise": 0.0014},
+        "mls": {},
+        "msp": {},
+        "nci": {"alpha": 1e-4},
+        "nnguide": {"k": 100, "alpha": 0.01},
+        "odin": odin,
+        "openmax": {"tail": 20, "alpha": 3},
+        "rankfeat": {"temperature": 1},
+        "react": {"percentile": 90},
+        "relation": {"power": 1},
+        "residual": {"dim": 512},
+        "rmds": {},
+        "rotpred": {},
+        "scale": {"percentile": 85},
+        "she": {},
+        "t2fnorm": {"temperature": 0.1},
+        "temp_scaling": {"stop_early": False},
+        "vim": {"dim": 256},
+        "vra": {"low": 10, "high": 90},
+    }
+    assert {*stock} == {*DETECTORS}
+    for name, expected in stock.items():
+        defaults = {field.name: field.default for field in dataclasses.fields(DETECTORS[name])}
+        assert expected.items() <= defaults.items(), name

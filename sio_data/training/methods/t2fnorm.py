@@ -5,7 +5,7 @@
 h are the features, W and b the head, tau is 0.1. At test time the features are used as they are: the authors find the
 untransformed space the better one for scores. Their code for OpenOOD divides them by tau there (but not on
 ImageNet-1k). For a head without bias that is no more than a temperature of the logits; it is left out here, so that
-a checkpoint is one like any other to every detector.
+a checkpoint is one like any other to every detector. The detector `t2fnorm` divides by tau as their code does.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,14 @@
 """What a network is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
+
+Stage = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Network(nn.Module, ABC):
@@ -29,6 +31,13 @@ class Network(nn.Module, ABC):
         Args:
             images: float [N, 3, H, H], normalised.
         """
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Give the steps from normalised images to the last maps, each from the maps of the one before.
+
+        One after the other they are `maps`. The first step is the stem; a network that cannot be cut is one step.
+        """
+        return (self.maps,)
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """Pool feature maps, float [N, D, h, w], to features, float [N, D]: the mean over positions."""

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sio_data.training.networks.base import Network
+from sio_data.training.networks.base import Network, Stage
 
 
 class ConvNet(Network):
@@ -31,3 +31,7 @@ class ConvNet(Network):
         """Give the last feature maps, float [N, 512, H / 4, H / 4]."""
         maps: torch.Tensor = self.layers(images)
         return maps
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Give the three convolutions, each with its normalisation and ReLU."""
+        return self.layers[0:3], self.layers[3:6], self.layers[6:9]

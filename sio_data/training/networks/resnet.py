@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sio_data.training.networks.base import Network, init_convolutions
+from sio_data.training.networks.base import Network, Stage, init_convolutions
 
 
 class BasicBlock(nn.Module):
@@ -56,9 +56,16 @@ class ResNet18At32(Network):
 
     def maps(self, images: torch.Tensor) -> torch.Tensor:
         """Give the last feature maps, float [N, 512, h, w], not negative: an eighth of the image's size."""
-        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        last: torch.Tensor = self.layer4(self.layer3(self.layer2(self.layer1(maps))))
+        last: torch.Tensor = self.layer4(self.layer3(self.layer2(self.layer1(self._first(images)))))
         return last
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Give the stem and the four layers."""
+        return self._first, self.layer1, self.layer2, self.layer3, self.layer4
+
+    def _first(self, images: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return maps
 
 
 class ResNet18At224(ResNet18At32):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sio_data.training.networks.base import Network, init_convolutions
+from sio_data.training.networks.base import Network, Stage, init_convolutions
 
 _BLOCKS = 4  # in each of three groups: (28 - 4) / 6
 _WIDTHS = (16, 160, 320, 640)
@@ -47,7 +47,14 @@ class WideResNet28x10(Network):
 
     def maps(self, images: torch.Tensor) -> torch.Tensor:
         """Give the last feature maps, float [N, 640, h, w], not negative: a quarter of the image's size."""
-        last: torch.Tensor = self.relu(self.bn1(self.layer3(self.layer2(self.layer1(self.conv1(images))))))
+        return self._last(self.layer2(self.layer1(self.conv1(images))))
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Give the first convolution and the three groups, the last one with its normalisation and ReLU."""
+        return self.conv1, self.layer1, self.layer2, self._last
+
+    def _last(self, maps: torch.Tensor) -> torch.Tensor:
+        last: torch.Tensor = self.relu(self.bn1(self.layer3(maps)))
         return last
 
 
