@@ -1,7 +1,8 @@
 """Labelled images as one tensor, in memory or mapped into it: what sources give and training and detection take."""
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,10 +10,12 @@ import torch
 
 from sio_data.class_maps import match_classes
 from sio_data.errors import ClassMapError, InputError
+from sio_data.progress import progress
 from sio_data.shuffling import look_up_order
 
 UNLABELLED = -1
-_DIGEST_PART = 1024  # images: those on another device come over part by part
+_PART = 1024  # images: those on another device come over part by part
+_LARGE = 1 << 30  # bytes: to read them takes seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +68,22 @@ class ImageSet:
         """SHA-256 of pixels, labels and class names."""
         digest = hashlib.sha256("\0".join(self.class_names).encode())
         digest.update(self.labels.cpu().numpy().tobytes())
-        for part in self.images.split(_DIGEST_PART):
-            digest.update(part.cpu().contiguous().numpy().data)
+        for part in self.parts("hashing"):
+            digest.update(part.contiguous().numpy().data)
         return digest.hexdigest()
+
+    def parts(self, title: str) -> Iterator[torch.Tensor]:
+        """Give all images in order, some at a time, on the CPU; show progress where there are many.
+
+        Args:
+            title: What is being done.
+        """
+        show = progress(f"{title} {self.name}", len(self)) if self.images.nbytes >= _LARGE else nullcontext()
+        with show as advance:
+            for part in self.images.split(_PART):
+                yield part.cpu()
+                if advance:
+                    advance(len(part), "")
 
     def require_labels(self) -> "ImageSet":
         """Give this set, if each image has a label.

@@ -6,6 +6,7 @@ A source is named by a text:
     path/to/folder                  what `datasets.load_dataset(folder)` reads, or a synthetic set made by this package
     path/to/folder#split            the same, and this split of it
     file:///path/to/folder          the same; no other URLs
+    path/to/list.txt                a list of pictures in OpenOOD's layout (see `sio_data.image_lists`): one split
     hub:owner/name@revision#split   a data set or a synthetic set on the Hub; revision and split may be left out
     hub:owner/name/configuration    one configuration of it
 """
@@ -23,6 +24,7 @@ from sio_data.embedded import EMBEDDED, load_embedded, split_indices
 from sio_data.errors import InputError, UnknownNameError
 from sio_data.foreign import find_columns
 from sio_data.hub.names import HubName
+from sio_data.image_lists import ImageList, is_image_list
 from sio_data.image_set import UNLABELLED, ImageSet
 from sio_data.images import IMAGE_ERRORS, Pixels, fit_square
 from sio_data.manifest import MANIFEST, Manifest
@@ -52,7 +54,7 @@ def load_source(
 
     Where a data set has no validation split, a tenth of its training split is held out for it: the same tenth always,
     class by class, and never part of `train`. A `#split` in the name stands for a data set of that split alone: `test`
-    is all of it, `train` and `val` are cut from it in the same way.
+    is all of it, `train` and `val` are cut from it in the same way. So is a list of pictures.
 
     Args:
         name: See the module's docstring.
@@ -80,6 +82,9 @@ def load_source(
     source = SourceName.parse(name)
     if not source.hub and source.path in EMBEDDED:
         images = _resized(_load_embedded(source, split, hold_out and labelled), image_size)
+    elif not source.hub and is_image_list(source.path):
+        listed = ImageList.read(source.path, labelled=labelled)
+        images = _load_list(listed, source, split, image_size, hold_out and labelled, storage)
     elif storage == "mapped" and (manifest := find_manifest(name)):
         images = _map_synthetic(source, manifest, split, labelled, image_size)
     elif folder := _find_set(source):
@@ -124,6 +129,16 @@ def _load_embedded(source: SourceName, split: Split, hold_out: bool) -> ImageSet
     if source.split and hold_out and split != "test":
         return images.select(_held_out(images.labels, source)[split])
     return images
+
+
+def _load_list(
+    listed: ImageList, source: SourceName, split: Split, image_size: int | None, hold_out: bool, storage: Storage
+) -> ImageSet:
+    if source.split:
+        raise UnknownNameError(f"split of {source.path}", source.split, (), "A list is one split.")
+    if hold_out and split != "test":
+        listed = listed.select(_held_out(listed.labels, source)[split])
+    return listed.load(image_size, mapped=storage == "mapped")
 
 
 def _load_synthetic(source: SourceName, folder: Path, split: Split, labelled: bool) -> ImageSet:

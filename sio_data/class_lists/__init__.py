@@ -1,7 +1,8 @@
 """Class names of the field's data sets, in their own order, and the groups that `--class` knows.
 
 ImageNet's names are the first lemmas of its synsets; the two that occur twice (crane, maillot) are told apart in
-brackets. The groups are those of SIO's experiments (arXiv 2303.14531).
+brackets. The groups are those of SIO's experiments (arXiv 2303.14531), and ImageNet-200, which has the classes of
+ImageNet-R (arXiv 2006.16241).
 """
 
 from collections.abc import Callable, Sequence
@@ -34,9 +35,11 @@ _GROUPS: dict[str, Callable[[], Sequence[str]]] = {
     "imagenet": imagenet_names,
     "imagenet-10": lambda: [imagenet_names()[index] for index in _IMAGENET_10],
     "imagenet-dogs": lambda: [imagenet_names()[index] for index in _IMAGENET_DOGS],
+    "imagenet-200": lambda: [imagenet_names()[imagenet_wnids().index(wnid)] for wnid in _lines("imagenet-200")],
     "imagenet:wnid": imagenet_wnids,
     "imagenet-10:wnid": lambda: [imagenet_wnids()[index] for index in _IMAGENET_10],
     "imagenet-dogs:wnid": lambda: [imagenet_wnids()[index] for index in _IMAGENET_DOGS],
+    "imagenet-200:wnid": lambda: _lines("imagenet-200"),
 }
 GROUP_NAMES = tuple(_GROUPS)
 
