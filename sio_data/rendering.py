@@ -1,5 +1,7 @@
 """Fill in the card templates of `cards/`."""
 
+import base64
+import hashlib
 import re
 from functools import cache
 from importlib.resources import files
@@ -7,6 +9,7 @@ from typing import Any
 
 import jinja2
 import yaml
+from markupsafe import Markup
 
 
 def render_card(template: str, metadata: dict[str, Any], **values: object) -> str:
@@ -30,6 +33,31 @@ def render_html(package: str, template: str, **values: object) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(_read(package, template)).render(values)
+
+
+def render_standalone(package: str, name: str, /, **values: object) -> str:
+    """Render `NAME.html.jinja` with its style `NAME.css` and its script `NAME.js`, which lie in the same package.
+
+    Args:
+        package: Where they lie.
+        name: What they are called.
+        **values: What the template uses, beside `style`, `script` and, for its Content-Security-Policy, their hashes
+            `style_hash` and `script_hash`. All are escaped.
+    """
+    style, script = _read(package, f"{name}.css"), _read(package, f"{name}.js")
+    return render_html(
+        package,
+        f"{name}.html.jinja",
+        style=Markup(style),  # noqa: S704  our own file
+        script=Markup(script),  # noqa: S704  our own file
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        **values,
+    )
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 # Signs of Markdown and HTML, and what makes a link of a bare address, or a mention of a name.

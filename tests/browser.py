@@ -75,8 +75,9 @@ class Browser:
     def press(self, key: str) -> None:
         """Press a key by its name: ArrowLeft, Escape, Enter, …"""
         code = {"Escape": 27, "Enter": 13, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}[key]
-        for kind in ("rawKeyDown", "keyUp"):
-            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+        sign = {"text": "\r"} if key == "Enter" else {}  # without it, no button is pressed
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **sign)
 
     def type(self, text: str) -> None:
         """Type a text into what has the focus."""

@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 
 from sio_data.detection.detectors.base import Scores
 
-_WIDTH, _HEIGHT, _PAD = 240, 150, 8
-_BINS = 36
+COLOURS = 6
+"""How many colours of curves there are: classes `c0` to `c5`."""
+
+_BINS, _STEP = 36, 6
+_WIDTH, _HEIGHT, _PAD = _BINS * _STEP + 16, 150, 8
+_CURVE_STEP = 4
 
 
 def histogram(id_scores: Scores, ood_scores: Scores) -> Markup:
@@ -29,43 +34,58 @@ def histogram(id_scores: Scores, ood_scores: Scores) -> Markup:
     return _svg("".join(paths) + _baseline())
 
 
-def roc(curves: Sequence[tuple[int, Sequence[tuple[float, float]]]]) -> Markup:
+def roc(curves: Sequence[tuple[int, npt.NDArray[np.float64]]]) -> Markup:
     """Draw ROC curves.
 
     Args:
-        curves: For each a number of its colour (class `c0`, `c1`, ...) and its points (share of ID flagged, share of
-            OOD flagged). The axis of ID is a square root, so that the left edge, where detectors differ, has room.
+        curves: For each the number of its colour and what `roc_heights` gives. The axis of ID is a square root, so
+            that the left edge, where detectors differ, has room.
     """
-    lines = []
-    for colour, points in curves:
-        shown = " ".join(f"{_x(x**0.5):.1f},{_y(y):.1f}" for x, y in points)
-        lines.append(f'<polyline class="c{colour}" points="{shown}"/>')
+    places = [_PAD + _CURVE_STEP * place for place in range(len(_grid()))]
+    lines = [
+        f'<polyline class="c{colour % COLOURS}" points="'
+        + " ".join(f"{x},{_short(_y(height))}" for x, height in zip([_PAD, *places], [0.0, *heights], strict=True))
+        + '"/>'
+        for colour, heights in curves
+    ]
     ticks = "".join(
-        f'<line class="grid" x1="{_x(x**0.5):.1f}" x2="{_x(x**0.5):.1f}" y1="{_y(0):.1f}" y2="{_y(1):.1f}"/>'
+        f'<path class="grid" d="M{_short(_PAD + (_WIDTH - 2 * _PAD) * x**0.5)} {_PAD}v{_HEIGHT - 2 * _PAD}"/>'
         for x in (0.05, 0.25, 0.5)
     )
     return _svg(ticks + "".join(lines) + _baseline())
 
 
+def roc_heights(id_scores: Scores, ood_scores: Scores) -> npt.NDArray[np.float64]:
+    """Give the share of OOD flagged where x of ID is, for x = (i / 54)² with i from 0 to 54; float64 [55]."""
+    thresholds = np.unique(np.concatenate([id_scores, ood_scores]))
+    flagged_id, flagged_ood = (
+        np.concatenate([[0.0], np.searchsorted(np.sort(scores), thresholds, side="right") / len(scores)])
+        for scores in (id_scores, ood_scores)
+    )
+    heights: npt.NDArray[np.float64] = np.interp(_grid(), flagged_id, flagged_ood)  # of equal x, the last counts
+    return heights
+
+
+def _grid() -> npt.NDArray[np.float64]:
+    return np.linspace(0, 1, (_WIDTH - 2 * _PAD) // _CURVE_STEP + 1) ** 2
+
+
 def _steps(heights: Scores) -> str:
-    parts = [f"M{_x(0):.1f} {_y(0):.1f}"]
-    for place, height in enumerate(heights):
-        left, right = (_x((place + side) / len(heights)) for side in (0, 1))
-        parts.append(f"L{left:.1f} {_y(height):.1f}L{right:.1f} {_y(height):.1f}")
-    return "".join(parts) + f"L{_x(1):.1f} {_y(0):.1f}Z"
+    parts = [f"V{_short(_y(height))}h{_STEP}" for height in heights]
+    return f"M{_PAD} {_HEIGHT - _PAD}{''.join(parts)}V{_HEIGHT - _PAD}Z"
 
 
 def _baseline() -> str:
-    return f'<line class="axis" x1="{_x(0)}" x2="{_x(1)}" y1="{_y(0)}" y2="{_y(0)}"/>'
-
-
-def _x(share: float) -> float:
-    return _PAD + share * (_WIDTH - 2 * _PAD)
+    return f'<path class="axis" d="M{_PAD} {_HEIGHT - _PAD}H{_WIDTH - _PAD}"/>'
 
 
 def _y(share: float) -> float:
     return _HEIGHT - _PAD - share * (_HEIGHT - 2 * _PAD)
 
 
+def _short(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
 def _svg(content: str) -> Markup:
-    return Markup(f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{content}</svg>')  # noqa: S704  numbers only
+    return Markup(f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">{content}</svg>')  # noqa: S704  numbers only

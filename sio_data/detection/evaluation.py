@@ -2,61 +2,36 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import nn
+import numpy as np
+import numpy.typing as npt
 
 from sio_data.choices import parse_choice
-from sio_data.commands import command_line
+from sio_data.class_maps import match_classes
+from sio_data.commands import changed, command_line
+from sio_data.detection.benchmarks import Benchmark, load_benchmark
+from sio_data.detection.checkpoints import Checkpoints
 from sio_data.detection.detectors import DETECTORS, create
 from sio_data.detection.detectors.base import Scores
-from sio_data.detection.metrics import ood_metrics
-from sio_data.detection.outputs import compute_outputs
-from sio_data.detection.results import Results, Row, Run
+from sio_data.detection.image_sets import EvaluationImages, OODSet, load_images, name_sets
+from sio_data.detection.intervals import gain_intervals
+from sio_data.detection.measuring import Choice, RunMeasured, measure_run
+from sio_data.detection.metrics import classifier_metrics
+from sio_data.detection.output_cache import OutputCache
+from sio_data.detection.output_files import OUTPUT_FILES, write_files
+from sio_data.detection.results import Results, Row, Run, Training
 from sio_data.device import pick_device
-from sio_data.errors import ClassMapError, InputError
-from sio_data.files import check_output_folder, sha256_file, write_json, write_text
-from sio_data.image_set import ImageSet
+from sio_data.errors import InputError
+from sio_data.files import check_output_folder
 from sio_data.progress import progress
-from sio_data.runs import WEIGHTS, find_runs
-from sio_data.source_names import without_split
-from sio_data.sources import load_source
+from sio_data.runs import read_record
+from sio_data.sources import Storage
 from sio_data.training.checkpoint import Classifier
 
-_OUTPUT_FILES = ("results.json", "results.csv", "report.html")
 _PACKAGES = ("sio-data", "torch", "diffusers", "datasets", "scikit-learn", "numpy")
-
-
-@dataclass(frozen=True)
-class OODSet:
-    """An OOD set by name.
-
-    Attributes:
-        group: `near` or `far`.
-        name: What to call it.
-        source: See `sio_data.sources`.
-    """
-
-    group: str
-    name: str
-    source: str
-
-    @classmethod
-    def parse(cls, text: str) -> "OODSet":
-        """Read `near:name=source` or `far:name=source`.
-
-        Raises:
-            InputError: It is not of that form.
-        """
-        group, _, rest = text.partition(":")
-        name, _, source = rest.partition("=")
-        if group not in ("near", "far") or not name or not source:
-            raise InputError(f"OOD set {text!r} is not of the form near:NAME=SOURCE or far:NAME=SOURCE.")
-        return cls(group, name, source)
 
 
 @dataclass
@@ -65,173 +40,184 @@ class Evaluation:
 
     Attributes:
         results: The measurements.
+        images: The images behind the scores, in their order.
         scores: For each (checkpoint, run, detector) the scores of the ID test images (key "") and of each OOD set.
+        predictions: For each (checkpoint, run) the predicted classes of the ID test images (key "") and of each OOD
+            set, int64 [N], as places in `results.id["classes"]`.
         report: Where the report lies.
     """
 
     results: Results
+    images: EvaluationImages
     scores: dict[tuple[str, str, str], dict[str, Scores]] = field(default_factory=dict)
+    predictions: dict[tuple[str, str], dict[str, npt.NDArray[np.int64]]] = field(default_factory=dict)
     report: Path = Path()
-
-
-@dataclass(frozen=True)
-class _Images:
-    train: ImageSet
-    val: ImageSet
-    test: ImageSet
-    ood: dict[str, ImageSet]
 
 
 def evaluate(
     checkpoints: Sequence[str | Path],
     out: str | Path,
     *,
-    id: str,
-    ood: Sequence[str],
-    detectors: Sequence[str] = tuple(DETECTORS),
+    id: str | None = None,
+    ood: Sequence[str] = (),
+    benchmark: str | None = None,
+    data: str | Path | None = None,
+    detectors: Sequence[str] | None = None,
+    search: bool = False,
+    ood_val: str | None = None,
+    storage: Storage = "memory",
     device: str | None = None,
 ) -> Evaluation:
-    """Measure how well checkpoints notice images of no class they know, and write a report.
+    """Measure how well checkpoints notice images of no class they know, and write the paper's table and a report.
 
     Detectors are fitted on the training and validation splits of the ID source, unaugmented and in fixed order, and
-    judged on its test split against each OOD set. Figures are means over the runs of a checkpoint (its seeds).
+    judged on its test split against each OOD set. Figures are means over the runs of a checkpoint (its seeds). A
+    checkpoint with synthetic images is compared to the one without that was trained by the same method; where there
+    are no such pairs, all are compared to the first.
+
+    The network runs once over each set. What that gives is kept in the cache of datasets, so that another evaluation
+    of the same checkpoint and images takes seconds.
 
     Args:
-        checkpoints: Folders that `train` made, or single checkpoints; the others are compared to the first.
-        out: Folder of `results.json`, `results.csv` and `report.html`: new, empty, or an earlier report.
-        id: The in-distribution source; see `sio_data.sources`.
-        ood: OOD sets as `near:NAME=SOURCE` or `far:NAME=SOURCE`; their test split is used.
-        detectors: Names, with parameters if need be: `knn:k=20`.
+        checkpoints: Folders that `train` made, or single checkpoints.
+        out: Folder of `results.json`, `results.csv`, `table.csv`, `table.tex` and `report.html`: new, empty, or an
+            earlier report.
+        id: The in-distribution source; see `sio_data.sources`. None with a benchmark.
+        ood: OOD sets as `near:NAME=SOURCE` or `far:NAME=SOURCE`; their test split is used. None with a benchmark.
+        benchmark: Name of a benchmark in place of `id` and `ood`, or a YAML file of one's own; see
+            `sio_data.detection.benchmarks`.
+        data: Folder of OpenOOD's data, from which the benchmark's image lists are read; None means the Hub.
+        detectors: Names, with parameters if need be: `knn:k=20`. None means all that suit a checkpoint.
+        search: Whether to choose the detectors' parameters by AUROC on ID and OOD validation images, as OpenOOD v1.5
+            does.
+        ood_val: The OOD validation source of the search, of which the validation split is used; None means that of
+            the benchmark.
+        storage: `memory`, or `mapped` for sets that do not fit; see `load_source`.
         device: Where to run; None means the best device at hand.
 
     Returns:
         The measurements and the scores behind them.
 
     Raises:
-        UnknownNameError: No such detector or source.
+        UnknownNameError: No such detector, benchmark or source.
         ClassMapError: A checkpoint's classes are not those of the ID source.
         InputError: A value is out of range, or a checkpoint is unsound.
         FolderInUseError: The folder holds something else.
     """
     target = pick_device(device)
     folder = Path(out)
-    check_output_folder(folder, is_ours=lambda entry: entry.name in _OUTPUT_FILES)
-    chosen = {text: _parse_detector(text) for text in detectors}
-    sets = [OODSet.parse(text) for text in ood]
-    _check_lists(checkpoints, sets, chosen)
-    groups = {_name(checkpoint, checkpoints): find_runs(checkpoint) for checkpoint in checkpoints}
-    classifiers = {run: Classifier.from_pretrained(run) for runs in groups.values() for run in runs}
-    images = _load_images(id, sets, _common_size(classifiers))
-    _check_classes(classifiers, images.test, id)
-    options = {"ood": list(ood), "out": str(out)}
-    options |= {"detector": list(detectors)} if tuple(detectors) != tuple(DETECTORS) else {}
-    results = Results(
-        command=command_line("evaluate", [str(one) for one in checkpoints], id=id, **options),
-        versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
-        id={
-            "source": id,
-            "images": {split: len(getattr(images, split)) for split in ("train", "val", "test")},
-            "classes": list(images.test.class_names),
-        },
-        ood=[asdict(one) | {"images": len(images.ood[one.name])} for one in sets],
-        detectors=list(chosen),
-        checkpoints=list(groups),
-    )
-    evaluation = Evaluation(results)
-    with progress("evaluating", len(classifiers)) as advance:
-        for checkpoint, runs in groups.items():
-            for run in runs:
-                _measure(evaluation, checkpoint, run, classifiers[run], images, sets, chosen, target)
-                advance(1, run.name)
-    _write(folder, evaluation)
+    check_output_folder(folder, is_ours=lambda entry: entry.name in OUTPUT_FILES)
+    choices = {text: _parse_detector(text) for text in (DETECTORS if detectors is None else detectors)}
+    plan = _choose_images(id, ood, benchmark, data, ood_val)
+    if search and plan.ood_val is None:
+        raise InputError("a search needs OOD validation images: give --ood-val, or a benchmark that has some.")
+    found = Checkpoints(checkpoints)
+    if detectors is not None:
+        found.check_detectors(choices)
+    images = load_images(plan, found.load_size, data=data, class_names=found.class_names, storage=storage)
+    if search and images.ood_val is None:
+        raise InputError(f"a search needs OOD validation images. {images.missing[-1].reason}")
+    found.check_classes(images.test)
+    given: dict[str, object] = {"id": id, "ood": list(ood), "benchmark": benchmark, "data": data, "detector": detectors}
+    given |= changed(evaluate, search=search, ood_val=ood_val, storage=storage)
+    command = command_line("evaluate", [str(one) for one in checkpoints], **given, out=str(out))
+    results = _begin_results(command, plan.name, found, images, list(choices))
+    evaluation = Evaluation(results, images)
+    known: dict[tuple[str, ...], EvaluationImages] = {}
+    with progress("evaluating", len(found.classifiers)) as advance:
+        for checkpoint, run, classifier in found.runs():
+            names = classifier.class_names
+            ordered = known.setdefault(names, _in_classes(images, names))  # whose pixels are hashed once
+            measured = _measure(classifier.to(target), run, ordered, choices, search, strict=detectors is not None)
+            classifier.to("cpu")
+            _add(evaluation, checkpoint, run, classifier, measured)
+            advance(1, run.name)
+    results.intervals = gain_intervals(results, evaluation.scores)
+    evaluation.report = write_files(folder, evaluation)
     return evaluation
 
 
-def _parse_detector(text: str) -> tuple[str, dict[str, Any]]:
+def _parse_detector(text: str) -> Choice:
     """Read `name` or `name:parameter=value,…`, and try it."""
     name, parameters = parse_choice(text)
     create(name, **parameters)
     return name, parameters
 
 
-def _check_lists(checkpoints: Sequence[object], sets: Sequence[OODSet], detectors: Mapping[str, object]) -> None:
-    if not checkpoints or not sets or not detectors:
-        raise InputError("an evaluation needs a checkpoint, an OOD set and a detector at least.")
-    names = [one.name for one in sets]
-    if len(set(names)) != len(names) or len({Path(str(one)).resolve() for one in checkpoints}) != len(checkpoints):
-        raise InputError("each OOD set needs a name of its own, and each checkpoint can be given once.")
+def _choose_images(
+    id: str | None, ood: Sequence[str], benchmark: str | None, data: str | Path | None, ood_val: str | None
+) -> Benchmark:
+    if benchmark is None:
+        if id is None or not ood:
+            raise InputError("an evaluation needs known images and OOD sets: give --id and --ood, or --benchmark.")
+        if data is not None:
+            raise InputError("--data is where the images of a benchmark lie: give --benchmark.")
+        sets = [OODSet.parse(text) for text in ood]
+        names = [one.name for one in sets]
+        if len(set(names)) != len(names):
+            raise InputError("each OOD set needs a name of its own.")
+        return name_sets(id, sets, ood_val)
+    if id is not None or ood:
+        raise InputError("a benchmark names its images itself: leave --id and --ood out, or --benchmark.")
+    plan = load_benchmark(benchmark)
+    return plan if ood_val is None else replace(plan, ood_val=name_sets("", [], ood_val).ood_val)
 
 
-def _name(checkpoint: str | Path, all_of_them: Sequence[str | Path]) -> str:
-    name = Path(checkpoint).name
-    alone = sum(Path(other).name == name for other in all_of_them) == 1
-    return name if alone and name else str(checkpoint)
-
-
-def _common_size(classifiers: Mapping[Path, Classifier]) -> int:
-    sizes = {classifier.load_size for classifier in classifiers.values()}
-    if len(sizes) > 1:
-        raise InputError(f"the checkpoints are for images of different sizes ({sorted(sizes)}); evaluate them apart.")
-    return sizes.pop()
-
-
-def _load_images(id: str, sets: Sequence[OODSet], size: int) -> _Images:
-    whole, named = without_split(id)
-    if named in ("train", "val"):
-        raise InputError(
-            f"{id}: detectors are fitted on that split, not to be judged by it; name a test split, or add test/."
-        )
-    test = load_source(id, "test", image_size=size).require_labels()
-    train, val = (
-        load_source(whole, split, image_size=size).require_labels().with_class_names(test.class_names)
-        for split in ("train", "val")
+def _begin_results(
+    command: str, source: str, checkpoints: Checkpoints, images: EvaluationImages, detectors: list[str]
+) -> Results:
+    return Results(
+        command=command,
+        versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        id={
+            "source": source,
+            "images": {split: len(getattr(images, split)) for split in ("train", "val", "test")},
+            "classes": list(images.test.class_names),
+        },
+        ood=[asdict(one) | {"images": len(images.ood[one.name])} for one in images.sets],
+        detectors=detectors,
+        checkpoints=list(checkpoints.groups),
+        trainings={
+            name: Training.shared({run: read_record(run) for run in runs}) for name, runs in checkpoints.groups.items()
+        },
+        missing=[asdict(one) for one in images.missing],
+        removed={name: count for name, count in images.removed.items() if count},
     )
-    ood = {one.name: load_source(one.source, "test", image_size=size, labelled=False) for one in sets}
-    return _Images(train, val, test, ood)
-
-
-def _check_classes(classifiers: Mapping[Path, Classifier], images: ImageSet, id: str) -> None:
-    for run, classifier in classifiers.items():
-        if {*classifier.class_names} != {*images.class_names}:
-            raise ClassMapError(
-                f"checkpoint {run} knows the classes {', '.join(classifier.class_names)}; "
-                f"{id} has {', '.join(images.class_names)}. Evaluate it on the data that it was trained for."
-            )
 
 
 def _measure(
-    evaluation: Evaluation,
-    checkpoint: str,
-    run: Path,
     classifier: Classifier,
-    images: _Images,
-    sets: Sequence[OODSet],
-    detectors: Mapping[str, tuple[str, dict[str, Any]]],
-    device: torch.device,
-) -> None:
+    run: Path,
+    images: EvaluationImages,
+    choices: Mapping[str, Choice],
+    searching: bool,
+    strict: bool,
+) -> RunMeasured:
+    cache = OutputCache(classifier, classifier.weights_digest, images.train, classifier.device)
+    return measure_run(classifier, cache, images, choices, name=str(run), searching=searching, strict=strict)
+
+
+def _in_classes(images: EvaluationImages, class_names: tuple[str, ...]) -> EvaluationImages:
+    """Give the known images with labels in the order of a classifier's classes."""
+    train, val, test = (part.with_class_names(class_names) for part in (images.train, images.val, images.test))
+    return replace(images, train=train, val=val, test=test)
+
+
+def _add(evaluation: Evaluation, checkpoint: str, run: Path, classifier: Classifier, measured: RunMeasured) -> None:
     """Add one run's measurements."""
-    classifier.to(device)
-    known = [part.with_class_names(classifier.class_names) for part in (images.train, images.val, images.test)]
-    train, val, test = (compute_outputs(classifier, part, device) for part in known)
-    ood = {name: compute_outputs(classifier, part, device) for name, part in images.ood.items()}
-    classifier.to("cpu")
     results = evaluation.results
-    results.runs.append(Run(checkpoint, run.name, str(run), sha256_file(run / WEIGHTS), test.accuracy))
-    head = classifier.head if isinstance(classifier.head, nn.Linear) else None
-    for shown, (name, parameters) in detectors.items():
-        detector = create(name, **parameters).fit(train=train, val=val, head=head)
-        scores = {"": detector.score(test)} | {one: detector.score(outputs) for one, outputs in ood.items()}
+    results.runs.append(Run(checkpoint, run.name, str(run), classifier.weights_digest, measured.test.accuracy))
+    places = np.array(match_classes(classifier.class_names, evaluation.images.test.class_names, str(run)))
+    evaluation.predictions[checkpoint, run.name] = {name: places[one] for name, one in measured.predictions.items()}
+    correct = (measured.test.predictions == measured.test.labels).numpy()
+    for shown, scores in measured.scores.items():
         evaluation.scores[checkpoint, run.name, shown] = scores
-        for one in sets:
-            metrics = ood_metrics(scores[""], scores[one.name])
-            results.rows.append(Row(checkpoint, run.name, shown, one.group, one.name, **asdict(metrics)))
-
-
-def _write(folder: Path, evaluation: Evaluation) -> None:
-    from sio_data.detection.report import render_report
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "results.json", evaluation.results.to_json())
-    write_text(folder / "results.csv", evaluation.results.to_csv())
-    evaluation.report = folder / "report.html"
-    write_text(evaluation.report, render_report(evaluation))
+        for one in evaluation.images.sets:
+            metrics = asdict(classifier_metrics(scores[""], scores[one.name], correct))
+            row = Row(checkpoint=checkpoint, run=run.name, detector=shown, group=one.group, ood=one.name, **metrics)
+            results.rows.append(row)
+    for shown, search in measured.searches.items():
+        chosen = {"checkpoint": checkpoint, "run": run.name, "detector": shown, "settings": search.parameters}
+        results.chosen.append(chosen)
+    for shown, reason in measured.skipped.items():
+        results.skipped.append({"checkpoint": checkpoint, "run": run.name, "detector": shown, "reason": reason})

@@ -1,11 +1,8 @@
 """The page of a gallery. All texts of a set are hostile: none is HTML, and only our own script and style may run."""
 
-import base64
-import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
@@ -13,7 +10,7 @@ from markupsafe import Markup
 from sio_data.compilation import generated_recipe
 from sio_data.files import is_url
 from sio_data.gallery.sheets import COLUMNS, IMAGES_PER_SHEET, Taken
-from sio_data.rendering import render_html
+from sio_data.rendering import render_standalone
 from sio_data.sets import SyntheticSet
 
 MARK = '<meta name="generator" content="sio-data gallery">'
@@ -33,15 +30,10 @@ def render_page(synthetic: SyntheticSet, taken: Taken, sheets: Sequence[Sequence
     """
     manifest = synthetic.manifest
     recipe = manifest.recipe
-    style, script = _read("gallery.css"), _read("gallery.js")
-    page = render_html(
+    page = render_standalone(
         "sio_data.gallery",
-        "gallery.html.jinja",
+        "gallery",
         mark=Markup(MARK),  # noqa: S704  a constant
-        style=Markup(style),  # noqa: S704  our own file
-        script=Markup(script),  # noqa: S704  our own file
-        style_hash=_hash(style),
-        script_hash=_hash(script),
         name=_name(synthetic),
         recipe=recipe,
         origin=manifest.origin,
@@ -100,11 +92,3 @@ def _script_safe(value: object) -> Markup:
     """Write JSON that can stand in a `script` element: nothing in it ends the element or begins a comment."""
     text = json.dumps(value, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _read(name: str) -> str:
-    return files("sio_data.gallery").joinpath(name).read_text(encoding="utf-8")
