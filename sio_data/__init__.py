@@ -2,8 +2,8 @@
 
 Every command of `sio-data` is a function here with the same arguments: `fit`, `generate`, `import_set` (import),
 `describe` (info), `draw_preview` (preview), `build_gallery` (gallery), `verify`, `repair`, `regenerate`, `measure`,
-`filter_set` (filter), `train`, `evaluate`, `publish`, `fetch` and `quickstart`. `load_source`, `open_stream`,
-`ImageSet`, `MixedBatches`, `sio_loss` and `Classifier` serve one's own training loop;
+`filter_set` (filter), `train`, `evaluate`, `calibrate`, `score`, `publish`, `fetch` and `quickstart`. `load_source`,
+`open_stream`, `ImageSet`, `MixedBatches`, `sio_loss` and `Classifier` serve one's own training loop;
 `sio_data.detection` holds the detectors. Names are imported when they are first used, so that `import sio_data` is
 instant.
 """
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from sio_data.bundling import bundle
     from sio_data.demo import quickstart
     from sio_data.description import describe
+    from sio_data.detection.calibration import calibrate
     from sio_data.detection.evaluation import evaluate
+    from sio_data.detection.scoring import score
     from sio_data.errors import SioDataError
     from sio_data.exports import export
     from sio_data.filtering import filter_set
@@ -51,6 +53,7 @@ _HOMES = {
     "SioDataError": "sio_data.errors",
     "build_gallery": "sio_data.gallery",
     "bundle": "sio_data.bundling",
+    "calibrate": "sio_data.detection.calibration",
     "describe": "sio_data.description",
     "draw_preview": "sio_data.preview",
     "evaluate": "sio_data.detection.evaluation",
@@ -69,6 +72,7 @@ _HOMES = {
     "quickstart": "sio_data.demo",
     "regenerate": "sio_data.regeneration",
     "repair": "sio_data.repairs",
+    "score": "sio_data.detection.scoring",
     "sio_loss": "sio_data.training.objective",
     "train": "sio_data.training.series",
     "verify": "sio_data.verification",
@@ -83,6 +87,7 @@ __all__ = [
     "__version__",
     "build_gallery",
     "bundle",
+    "calibrate",
     "describe",
     "draw_preview",
     "evaluate",
@@ -101,6 +106,7 @@ __all__ = [
     "quickstart",
     "regenerate",
     "repair",
+    "score",
     "sio_loss",
     "train",
     "verify",

@@ -12,6 +12,7 @@ WEIGHTS = "model.safetensors"
 RECORD = "training.json"
 CARD = "README.md"
 LOG = "log.csv"
+DETECTOR = "detector.safetensors"
 FORMAT = "sio-data/checkpoint/1"
 """What the record of a training of ours says it is."""
 

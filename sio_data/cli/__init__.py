@@ -12,6 +12,8 @@ from rich.console import Console
 
 from sio_data.cli import (
     bundle,
+    calibrate,
+    detectors,
     evaluate,
     export,
     fetch,
@@ -28,6 +30,7 @@ from sio_data.cli import (
     quickstart,
     regenerate,
     repair,
+    score,
     train,
     verify,
 )
@@ -67,7 +70,7 @@ _PANELS = {
     "Make a set": (quickstart, fit, generators, generate, importing),
     "Look at it": (info, preview, gallery, measure),
     "Keep it sound": (verify, repair, regenerate, filtering),
-    "Use it": (train, evaluate, export),
+    "Use it": (train, detectors, evaluate, calibrate, score, export),
     "Share it": (bundle, publish, fetch),
 }
 COMMANDS = tuple(module for modules in _PANELS.values() for module in modules)

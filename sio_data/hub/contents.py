@@ -16,7 +16,7 @@ from sio_data.hub.set_contents import BundleContents, SetContents
 from sio_data.hub.terms import Terms, choose_licence
 from sio_data.manifest import MANIFEST
 from sio_data.recovery import CARD
-from sio_data.runs import CONFIG, RECORD, WEIGHTS
+from sio_data.runs import CONFIG, DETECTOR, RECORD, WEIGHTS
 from sio_data.set_card import read_notes
 from sio_data.source_names import SourceName
 from sio_data.training.card import Measured, Measurements, render_checkpoint_card
@@ -93,8 +93,9 @@ class CheckpointContents:
     kind = "model"
 
     def __init__(self, folder: Path, results: Path | None, licence: str | None) -> None:
-        Classifier.from_pretrained(folder)
+        classifier = Classifier.from_pretrained(folder)
         self._folder = folder
+        self._detector = classifier.calibration if (folder / DETECTOR).exists() else None
         self._config = read_json(folder / CONFIG)
         self._record = check_record(folder) if (folder / RECORD).exists() else {}
         self._measured = read_measurements(results, folder) if results else None
@@ -108,7 +109,7 @@ class CheckpointContents:
 
     def owned(self, paths: Collection[str]) -> set[str]:
         """Give the files of a repository that are ours."""
-        return {CARD, CONFIG, WEIGHTS, RECORD} & {*paths}
+        return {CARD, CONFIG, WEIGHTS, RECORD, DETECTOR} & {*paths}
 
     def card(self, terms: Terms) -> str:
         """Write the card for the repository."""
@@ -121,11 +122,14 @@ class CheckpointContents:
             tag=terms.tag,
             data_sets=terms.links,
             measured=self._measured,
+            detector=self._detector.detector.name if self._detector else "",
         )
 
     def files(self, terms: Terms) -> dict[str, Piece]:
         """Give the other files to publish by their paths."""
         files: dict[str, Piece] = {name: Piece(self._folder / name) for name in (CONFIG, WEIGHTS)}
+        if self._detector:
+            files[DETECTOR] = Piece(self._folder / DETECTOR)
         if self._record:
             files[RECORD] = Piece(json_text(_for_others(self._record)).encode())
         return files

@@ -91,6 +91,15 @@ class Pictures:
                 yield found
         target.flush()
 
+    def decode(self, doing: str) -> Iterator[Pixels]:
+        """Decode every one, uint8 [H, H, 3]; `doing` is what the progress bar says.
+
+        Raises:
+            InputError: One cannot be read, or has another size than the first and is not resized.
+        """
+        with _strict():
+            yield from self._each(doing, lambda number: self._decode(number, self._load(number)))
+
     def visit(self, visit: Callable[[bytes], Found]) -> Iterator[Found]:
         """Give what `visit` makes of the bytes of every one, and decode none."""
         return self._each("hashing all images", lambda number: visit(self._load(number)))

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from PIL import Image
 
 import sio_data
 from sio_data import __version__
-from sio_data.cli import main, train
+from sio_data.cli import evaluate, main, train
+from sio_data.detection import DETECTORS
+from sio_data.detection.benchmarks import BENCHMARKS
 from sio_data.errors import SioDataError
 from sio_data.manifest import Manifest
 from sio_data.presets import PRESETS
@@ -92,7 +95,9 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("quickstart", "generators")])
+@pytest.mark.parametrize(
+    "command", [name for name in COMMANDS if name not in ("quickstart", "generators", "detectors")]
+)
 def test_every_option_reaches_the_function_and_the_defaults_agree(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +126,9 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         "measure": ["S", "--real", "R"],
         "filter": ["S", "--out", "O"],
         "train": ["--real", "R", "--out", "O"],
-        "evaluate": ["C", "--id", "I", "--ood", "near:a=b", "--out", "O"],
+        "evaluate": ["C", "--out", "O"],
+        "calibrate": ["C", "--id", "I"],
+        "score": ["C", "I"],
         "publish": ["S", "owner/name"],
         "fetch": ["owner/name", "O"],
     }[command]
@@ -136,6 +143,8 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         "channels": (["--channels", "16,32"], [16, 32]),
         "seeds": (["--seeds", "5,6"], [5, 6]),
         "detectors": (["--detector", "knn"], ["knn"]),
+        "ood": (["--ood", "near:a=b", "--ood", "far:c=d"], ["near:a=b", "far:c=d"]),
+        "search": (["--search"], True),
         "accuracy_score": (["--accuracy-score"], True),
         "private": (["--private"], True),
         "tensorboard": (["--tensorboard"], True),
@@ -155,6 +164,11 @@ def test_every_option_reaches_the_function_and_the_defaults_agree(
         words, value = values.get(name, ([f"--{name.replace('_', '-')}", "7" if number else "x"], 7 if number else "x"))
         assert main([command, *required, *words]) == 1, name
         assert calls[-1][name] == value, name
+
+
+def test_the_help_names_every_benchmark() -> None:
+    told = inspect.signature(evaluate.command).parameters["benchmark"].annotation.__metadata__[0].help
+    assert {*BENCHMARKS} <= set(re.findall(r"[\w.-]+", told))
 
 
 def test_the_help_names_every_choice_of_a_training() -> None:
@@ -209,6 +223,29 @@ def test_the_whole_job(tiny_generator: Path, tmp_path: Path, capsys: pytest.Capt
     assert f"{100 * results['accuracy']['sio']['mean']:.2f}" in shown
     assert main([str(word) for word in ["generate", *synthetic, "--out", tmp_path / "synthetic"]]) == 0
     assert "is complete: 30 images, all checked. Nothing to do." in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_detectors_are_listed_with_what_they_are_fitted_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detectors"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert all(f" {name} " in told for name in DETECTORS if name != "adascale_a")
+    assert "fitted on train parameters k=50 search tries k 50, 100, 200, 500, 1000" in told
+
+
+def test_a_checkpoint_gets_a_detector_and_scores_pictures(
+    tiny_runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(tiny_runs[0] / "seed-0", tmp_path / "run")
+    assert main(["calibrate", str(run), "--id", "digits", "--detector", "knn:k=5", "--tpr", "0.9"]) == 0
+    assert "knn, known from -" in capsys.readouterr().out
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "white.png")
+    assert main(["score", str(run), str(tmp_path / "white.png")]) == 0
+    assert "unknown" in capsys.readouterr().out
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    assert main(["score", str(run), str(tmp_path), "--json"]) == 1
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["path"], first["score"], first["error"]) == (f"{tmp_path}/none.png", None, "it is no picture")
+    assert (second["known"], second["error"]) == (False, "")
 
 
 def test_ctrl_c_exits_130_and_says_how_to_go_on(
@@ -381,6 +418,23 @@ def replaced(words: list[str], option: str, value: str) -> list[str]:
         ([*EVALUATE, "--detector", "knnn"], "unknown detector 'knnn'. Did you mean 'knn'?"),
         ([*EVALUATE, "--detector", "knn:k=100000"], "more than the 541 training images"),
         (["evaluate", "{thesis}", *EVALUATE[2:]], "holds no checkpoint"),
+        (["evaluate", "{baseline}", "--out", "{new}"], "give --id and --ood, or --benchmark"),
+        ([*EVALUATE, "--benchmark", "cifar10"], "names its images itself"),
+        ([*EVALUATE, "--search"], "needs OOD validation images: give --ood-val"),
+        ([*EVALUATE, "--search", "--ood-val", "nothing"], "unknown source 'nothing'"),
+        ([*EVALUATE, "--detector", "godin"], "suits none of the checkpoints: it needs the cosine head"),
+        ([*EVALUATE, "--storage", "cloud"], "unknown storage 'cloud'"),
+        (["evaluate", "{baseline}", "--benchmark", "cifar", "--out", "{new}"], "Did you mean 'cifar10'"),
+        (["evaluate", "{baseline}", "--benchmark", "x.yaml", "--out", "{new}"], "benchmark x.yaml: no such file"),
+        (["calibrate", "{thesis}", "--id", "digits"], "holds no checkpoint"),
+        (["calibrate", "{baseline}", "--id", "digits", "--tpr", "0"], "tpr must be above 0 and at most 1"),
+        (["calibrate", "{baseline}", "--id", "digits", "--detector", "eboo"], "Did you mean 'ebo'"),
+        (["calibrate", "{baseline}", "--id", "digits", "--detector", "vim:dim=512"], "give a dim below 512"),
+        (["calibrate", "{baseline}", "--id", "{animals}"], "class"),
+        (["score", "{baseline}/seed-0", "{set}/preview.png"], "has no detector yet. Give it one with: sio-data calib"),
+        (["score", "{baseline}", "{set}/preview.png"], "holds seed-0, seed-1; name one of them"),
+        (["score", "{baseline}/seed-0", "{nothing}"], "no such file or folder"),
+        (["score", "{baseline}/seed-0", "{thesis}"], "holds no picture"),
         (["evaluate", "{torn}", *EVALUATE[2:]], "no sound checkpoint"),
         (["publish", "{thesis}", "me/set"], "holds neither a set (sio.json) nor a checkpoint"),
         (["publish", "{baseline}", "me/model"], "It holds the runs seed-0, seed-1; name one of them."),

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from sio_data import Classifier, build_gallery, fetch, filter_set, load_source, open_set, publish
+from sio_data import Classifier, build_gallery, calibrate, fetch, filter_set, load_source, open_set, publish
 from sio_data.cli import main
 from sio_data.compilation import DROPPED, Compilation, SourceFile
 from sio_data.errors import (
@@ -511,6 +511,30 @@ def test_data_sets_are_linked_by_their_repositories(hub: Hub, tiny_runs: tuple[P
     (run / "training.json").write_text(json.dumps(record | {"real": "hub:../photos"}))
     with pytest.raises(InputError, match=r"'\.\./photos' names no repository"):
         publish(run, "me/other")
+
+
+def test_a_checkpoint_takes_its_detector_along(hub: Hub, tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_runs[0] / "seed-0", tmp_path / "run"))
+    calibrate(run, id="digits", detector="vim:dim=64")
+    publish(run, "me/model", licence="mit")
+    assert "detector.safetensors" in hub.files("me/model", "model")
+    images = load_source("digits", "test").images[:5]
+    there = Classifier.from_pretrained("hub:me/model").score(images)
+    assert (there.scores == Classifier.from_pretrained(run).score(images).scores).all()
+    assert "classifier.score(images)" in hub.files("me/model", "model")["README.md"].decode()
+    (run / "detector.safetensors").unlink()
+    publish(run, "me/model", licence="mit")
+    assert "detector.safetensors" not in hub.files("me/model", "model")
+    with pytest.raises(InputError, match="has no detector yet"):
+        Classifier.from_pretrained("hub:me/model").score(images)
+
+
+def test_an_unsound_detector_does_not_go_out(hub: Hub, tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_runs[0] / "seed-0", tmp_path / "run"))
+    calibrate(run, id="digits")
+    (run / "detector.safetensors").write_text("{}")
+    with pytest.raises(InputError, match="not what sio-data calibrate wrote"):
+        publish(run, "me/model", licence="mit")
 
 
 def test_results_of_another_checkpoint_are_refused(hub: Hub, tiny_runs: tuple[Path, Path], tmp_path: Path) -> None:
