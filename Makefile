@@ -34,6 +34,8 @@ bench: $(VENV)/.dev  ## Measure speed and memory; tables and JSON
 	$(BIN)/python benchmarks/mixing.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/gpu.py
+	$(BIN)/python benchmarks/detectors.py
+	$(BIN)/python benchmarks/detectors_memory.py --scale 0.02
 
 stress: $(VENV)/.dev  ## Kill generations and trainings at 134 random moments; what resumes must end the same
 	$(BIN)/python benchmarks/stress_kill.py
