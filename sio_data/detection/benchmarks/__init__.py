@@ -14,15 +14,13 @@ ood_val: {list: cifar10/val_cifar100.txt}
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sio_data.class_lists import expand_classes
-from sio_data.errors import InputError, UnknownNameError, first_line
+from sio_data.errors import InputError
 from sio_data.image_lists import is_image_list
+from sio_data.named_yaml import load_named
 from sio_data.source_names import SourceName, Split, without_split
 
 BENCHMARKS = (
@@ -39,8 +37,6 @@ GROUPS = ("near", "far")
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 OOD_VAL = "ood_val"
 
-_ENDINGS = (".yaml", ".yml")
-_LARGEST_FILE = 100_000  # bytes
 _TEXTS, _NAMES, _COUNTS = ("source", "list", "hub"), ("classes", "exclude_classes"), ("first", "after")
 
 
@@ -112,11 +108,7 @@ def load_benchmark(name: str) -> Benchmark:
         UnknownNameError: There is no benchmark of that name.
         InputError: There is no such file, or it describes no benchmark; all faults are named.
     """
-    if name in BENCHMARKS:
-        return _parse(files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8"), name)
-    if not name.endswith(_ENDINGS):
-        raise UnknownNameError("benchmark", name, BENCHMARKS, "Or name a .yaml file of your own.")
-    return _parse(_read(Path(name)), name)
+    return _parse(load_named("benchmark", name, BENCHMARKS, __name__, "with id, near, far and ood_val"), name)
 
 
 def id_places(id: str) -> dict[Split, Place]:
@@ -140,24 +132,7 @@ def is_set_name(name: object) -> bool:
     return isinstance(name, str) and bool(name.strip()) and name.strip() != OOD_VAL
 
 
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise InputError(f"benchmark {path} is larger than {_LARGEST_FILE:,} bytes; it describes no benchmark.")
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"benchmark {path}: no such file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"benchmark {path} cannot be read: {first_line(error)}") from error
-
-
-def _parse(text: str, name: str) -> Benchmark:
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"benchmark {name} is no sound YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"benchmark {name} must be a mapping with id, near, far and ood_val.")
+def _parse(value: dict[Any, Any], name: str) -> Benchmark:
     if faults := list(_find_faults(value)):
         raise InputError(f"benchmark {name}: {'; '.join(faults)}.")
     ood = tuple(

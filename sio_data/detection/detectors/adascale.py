@@ -113,15 +113,7 @@ class AdaScaleA(NetworkDetector):
 class AdaScaleL(AdaScaleA):
     """Energy of logits scaled by `r^2`, r as in AdaScale-A: `log sum_c exp(r^2 z_c)` (Regmi et al., 2025).
 
-    Fitted on the validation images alone. Cost: that of AdaScale-A, which it shares.
-
-    Attributes:
-        low: Percentile of the images that change least, above 0.
-        high: Percentile of those that change most, below 100.
-        k1: Percent of the features that Q's first sum takes, above 0, at most 100; one feature at least.
-        k2: Likewise of its second sum.
-        weight: lambda, of the second sum, at least 0.
-        o: Share of the input values that move, in [0, 1].
+    Fitted on the validation images alone. Parameters and cost are those of AdaScale-A, which it shares a pass with.
     """
 
     name: ClassVar[str] = "adascale_l"
